@@ -51,14 +51,14 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_439,
     "corpora": 979,
-    "corpora/readers": 2_789,
+    "corpora/readers": 2_785,
     "graph": 132,
     "instances": 222,
     "model": 531,
     "pretraining": 280,
     "tasks": 978,
-    "trials": 572,
-    "views": 318,
+    "trials": 577,
+    "views": 319,
 }
 
 

@@ -236,9 +236,14 @@ def describe_arm(name: str, runs: Sequence[Run]) -> dict[str, Any]:
             "hours": sum(each[-1]["elapsed"] for each in lines if each) / 3600}  # fmt: skip
 
 
+def digits_of(found: Mapping[str, Any], digits: int) -> int:
+    """Return the decimals that a difference is shown with: two more than others where it is below 0.01."""
+    return digits + 2 * (max(abs(found[key] or 0) for key in ("value", "low", "high")) < 0.01 and digits > 1)
+
+
 def sentence(titles: Sequence[str], measure: Measure, found: Mapping[str, Any]) -> str:
     """Say what a comparison found: "LinkBERT - BERT on OTT-QA: +3.1 F1 (0.8 to 5.2), 6 pretraining runs"."""
-    digits, runs = 1 if measure.column else 3, f"{found['runs']} pretraining runs"
+    digits, runs = digits_of(found, 1 if measure.column else 3), f"{found['runs']} pretraining runs"
     words = f"{titles[0]} - {titles[1]} on {measure.title}: {found['value']:+.{digits}f} {measure.metric}".rstrip()
     if found["low"] is None:
         return f"{words}, {runs}: {'one of each has' if len(found['seeds']) == 1 else 'nothing varies:'} no interval"

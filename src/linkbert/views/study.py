@@ -10,7 +10,7 @@ from linkbert.files import write_json
 from linkbert.pretraining.journal import read_journal
 from linkbert.progress import count_text, seconds_text
 from linkbert.tasks.results import Column
-from linkbert.trials.differences import summarise
+from linkbert.trials.differences import digits_of, summarise
 from linkbert.trials.study import Run, open_study
 from linkbert.views.page import Measured, Section, lay_out, text_lines, write_report
 from linkbert.views.runs import curves, reported
@@ -126,6 +126,7 @@ def _row(title: str, row: Mapping[str, Any], digits: int) -> list[str]:
     spread = "" if row["sd"] is None else f" ± {row['sd']:.{digits}f}"
     cells = [f"  {title}", f"{row['mean']:.{digits}f}{spread}", str(row["runs"])]
     if difference := row["difference"]:
+        digits = digits_of(difference, digits)
         words = f"{difference['value']:+.{digits}f}"
         if difference["low"] is not None:
             words = Measured(f"{words} ({difference['low']:.{digits}f} to {difference['high']:.{digits}f})", difference)
