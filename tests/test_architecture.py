@@ -50,13 +50,13 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_439,
-    "corpora": 979,
-    "corpora/readers": 2_785,
-    "graph": 132,
+    "corpora": 989,
+    "corpora/readers": 2_795,
+    "graph": 133,
     "instances": 222,
     "model": 531,
     "pretraining": 280,
-    "tasks": 978,
+    "tasks": 989,
     "trials": 577,
     "views": 319,
 }

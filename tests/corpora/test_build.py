@@ -703,7 +703,7 @@ def test_what_no_reader_takes_by_itself_names_a_way(tmp_path):
         find_reader(tmp_path / "a.xml")
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "1.json").write_text('{\n"id": "1"\n}')
-    with pytest.raises(ValueError, match=r"jq -c \. .*/papers/\*\.json > documents\.jsonl makes lines of objects"):
+    with pytest.raises(ValueError, match=r"jq -c \. '.*/papers'/\*\.json > documents\.jsonl makes lines of objects"):
         find_reader(tmp_path / "papers")
 
 
@@ -910,10 +910,12 @@ def test_a_table_of_links_says_which_columns_were_taken(tmp_path):
         ("a,b\n".encode("utf-16"), "is UTF-16: iconv -f UTF-16"),
         (b"%%MatrixMarket matrix coordinate pattern\n3 3 1\n1 2\n", "is Matrix Market: grep -v '^%'"),
         (b"<http://a> <http://p> <http://b> .\n", "is RDF, no table"),
+        (b"_:a <http://p> <http://b> . # c\n", "is RDF, no table"),
         (b"graph [\n  node [ id 1 ]\n]\n", "is a graph as networkx reads it"),
         (b'Creator "ours"\ngraph [\n', "is a graph as networkx reads it"),
         (b"*Vertices 2\n1 a\n", "is a graph as networkx reads it"),
         (b'\xef\xbb\xbf<?xml version="1.0"?>\n<graphml>\n', "is a graph as networkx reads it"),
+        (b'<?xml version="1.0"?><graphml xmlns="g">\n<edge source="a" target="b"/>', "is a graph as networkx reads it"),
     ],
 )
 def test_what_is_no_table_of_links_says_what_to_do(tmp_path, table, said):
@@ -921,6 +923,17 @@ def test_what_is_no_table_of_links_says_what_to_do(tmp_path, table, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         load_links(tmp_path / "links", tmp_path)
     assert not (tmp_path / "links.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ['creator\t"work"', "Creator (Mark) Jones,Book A", "Graph [discrete mathematics],Vertex", "*network,foo",
+             "<graphml>,XML", "<A>\t<B>", "<?xml tutorial,XML"]
+)  # fmt: skip
+def test_names_that_begin_as_other_kinds_of_files_do_are_names(tmp_path, line):
+    mark = "\t" if "\t" in line else ","
+    (tmp_path / "links").write_text(f"{line}\na{mark}b\n")
+    skipped, said = load_links(tmp_path / "links", tmp_path)
+    assert (skipped, said) == ({}, f"{tmp_path / 'links'}: 2 links")
 
 
 def test_no_line_of_xml_around_rows_is_a_link(tmp_path):

@@ -246,7 +246,7 @@ CORD = {  # whose names are lists
     "body_text": [
         {"text": "Moss grows [1].", "cite_spans": [{"start": 11, "end": 14, "text": "[1]", "ref_id": "B0"}]},
     ],
-    "bib_entries": {"B0": {"ids": {"DOI": ["10.1/b", "10.1/c"]}}, "B1": {"ids": {"DOI": []}}},
+    "bib_entries": {f"B{i}": {"ids": {"DOI": names}} for i, names in enumerate((["10.1/b"], [], ["10.1/c", "10.1/d"]))},
 }
 UNARXIVE = {
     "paper_id": "2101.1",
@@ -276,10 +276,9 @@ OPENALEX = {
          "Moss grows [1].\nIt is green [2, 9].", [("[1]", "78"), ("", "80"), ("[2,", "79"), ("", "78"), ("", "81")]),
         (S2ORC, "id=paper_id,text=body_text.*.text,links=bib_entries.*.link", "Moss grows [1].\nIt is green [2, 9].",
          [("", "78"), ("", "79"), ("", "80"), ("", "81")]),
-        (CORD, "id=paper_id,text=body_text,links=bib_entries.*.ids.DOI", "Moss grows [1].",
-         [("[1]", "10.1/b"), ("", "10.1/c")]),
+        (CORD, "id=paper_id,text=body_text,links=bib_entries.*.ids.DOI", "Moss grows [1].", [("[1]", "10.1/b")]),
         (CORD, "id=paper_id,text=body_text,links=bib_entries.*.ids.DOI.*", "Moss grows [1].",
-         [("[1]", "10.1/b"), ("", "10.1/c")]),
+         [("[1]", "10.1/b"), ("", "10.1/c"), ("", "10.1/d")]),
         (UNARXIVE, "id=paper_id,title=metadata.title,text=body_text,links=bib_entries.*.ids.arxiv_id",
          "A wave e^x moves [2], see .\nSo  and [1] say.", [("[2]", "2101.3"), ("[1]", "2101.2")]),
         (OPENALEX, "id=id,text=abstract_inverted_index,links=referenced_works", "the rain wets the cat",

@@ -43,13 +43,13 @@ def test_items_of_joplin_are_notes_or_none(tmp_path):
     end = "\n\nid: {}\nparent_id: " + book + "\nsource_url: \ntype_: {}"
     skipped = Skipped()
     files = {
-        f"{first}.md": f"On moss\n\n# Head\n\nSee [it](:/{second})." + end.format(first, 1),
+        f"{first}.md": f"On <b> C #\n\n# Head\n\nSee [it](:/{second})." + end.format(first, 1),
         f"{second}.md": "Ferns\n\nid: not the end\n\nWords." + end.format(second, 1),
         f"{book}.md": "Plants" + end.format(book, 2),
     }
     pages = read_tree(tmp_path, files, skipped)
     assert {name: (each.title, each.text) for name, each in pages.items()} == {
-        first: ("On moss", "Head\nSee it."), second: ("Ferns", "id: not the end\nWords."),
+        first: ("On <b> C #", "Head\nSee it."), second: ("Ferns", "id: not the end\nWords."),
     }  # fmt: skip
     assert led_to(pages[first]) == [second]
     assert skipped == {NO_NOTE: 1}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkbert.corpora.reader import Skipped
+from linkbert.corpora.reader import OTHER, Skipped
 from linkbert.corpora.readers import wikis
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.records import Document
@@ -83,10 +83,12 @@ def test_names_of_a_notebook_are_looked_for_beside_the_page_and_above(tmp_path):
         "B.txt": head + "b",
         "C.txt": head + "c",
         "C/D.txt": head.replace("\n", "\r\n") + "See [[http://x.org/a|it]], [[wp?Moss]] and [[./a.pdf]].",
+        "C++.txt": head + '[[C++]] http://x.org/a__b //it// {{{code: lang="c"\nint f() { return 0; }\n}}}\nx_{1}',
         "notebook.zim": "[Notebook]\n",
     }
     pages, skipped = read(tmp_path, files, "zimwiki")
-    assert skipped == {wikis.SETTINGS: 1}
+    assert pages["C++"].text == "T\nC++ http://x.org/a__b it\nx1"
+    assert skipped == {f"{OTHER}.zim": 1}
     assert [to for _, to in links_of(pages["A"])] == ["B", "A/B", "A/B", "B", "Gone", "A/Gone"]
     assert [to for _, to in links_of(pages["A/B"])] == ["A/B", "C", "A", "C/D", "C/D", "A/B/C"]
     assert [to for _, to in links_of(pages["A/B/C"])] == ["A/B", "A/B/D", "A/B"]

@@ -167,6 +167,8 @@ def test_a_table_without_an_end_stays_as_text():
         ("<tabber>\n|-|C=\nSee [[B]].\n|-|D=\nd\n</tabber>", "See B.\nd", ["B"]),
         ("See [[<tvar|x>Special:MyLanguage/B</>|the B]], <tvar|y>[[C]]</>.", "See the B, C.", ["B", "C"]),
         ("[[Special:MyLanguage/b#x|b]] [[Special:Search|s]] <my-tag>", "b s <my-tag>", ["B"]),
+        ("[[Special:MyLanguage/Category:X|the list]] [[" + "Special:MyLanguage/" * 2000 + "B|b]]", "the list b", []),
+        ("Type <Tab> to go on, then <csv>.", "Type <Tab> to go on, then <csv>.", []),
     ],
 )
 def test_tags_of_extensions(wikitext, text, targets):

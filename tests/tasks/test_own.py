@@ -210,7 +210,7 @@ def test_no_text_is_on_both_sides_of_a_split_of_our_own(tmp_path):
         sets = [{each.passage for each in examples} for examples in (splits.train, splits.dev, splits.test)]
         assert all(sets)
         assert sum(map(len, sets)) == len(set().union(*sets)) == 60
-        assert splits.notes == ("dev and test: a split of our own, of train, by a hash of its texts",)
+        assert splits.notes == ("dev and test: a split of our own, of train, by a hash of its texts or contexts",)
         assert not [what for what in splits.counts if "that train has" in what]
     one = [ASKED | {"id": str(number)} for number in range(40)]  # of one context: there is no other way
     paragraph = {"context": "A cat.", "qas": one}
@@ -218,6 +218,23 @@ def test_no_text_is_on_both_sides_of_a_split_of_our_own(tmp_path):
     _, splits = made(tmp_path / "b.json")
     assert splits.counts["dev: contexts that train has, too"] == len(splits.dev) > 0
     assert splits.notes == ("dev and test: a split of our own, of train, by a hash of its examples",)
+
+
+def test_pairs_that_share_a_text_are_on_one_side_and_a_large_text_in_train(tmp_path):
+    pairs = [(f"p{n}", f"q{n} {again}") for n in range(60) for again in range(2)]
+    rows = [*pairs, *((b, a) for a, b in pairs)]
+    (tmp_path / "a.csv").write_text("t,u,c\n" + "".join(f"{a},{b},{n % 2}\n" for n, (a, b) in enumerate(rows)))
+    _, splits = made(tmp_path / "a.csv", "t,u", "c")
+    sets = [{text for each in examples for text in each.texts} for examples in (splits.train, splits.dev, splits.test)]
+    assert all(sets)
+    assert sum(map(len, sets)) == len(set().union(*sets)) == 180
+    texts = ["n/a"] * 60 + [""] * 40 + [f"a {n % 50}" for n in range(150)]
+    (tmp_path / "b.csv").write_text("t,c\n" + "".join(f"{text},{n % 2}\n" for n, text in enumerate(texts)))
+    _, splits = made(tmp_path / "b.csv", "t", "c")
+    sets = [{each.a for each in examples} - {""} for examples in (splits.train, splits.dev, splits.test)]
+    assert all(sets)
+    assert sum(map(len, sets)) == len(set().union(*sets)) == 51
+    assert "n/a" in sets[0]
 
 
 def test_a_test_set_of_the_hub_s_minus_one_has_no_labels(tmp_path):

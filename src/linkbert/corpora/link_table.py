@@ -34,15 +34,18 @@ _POST_LINK = re.compile(r'\b(?:PostId|RelatedPostId)="(\d+)"')  # of PostLinks.x
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 _MISSING = re.compile(r"nan|na|none|null|\\n|", re.IGNORECASE)
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.0)?|\d(?:\.\d+)?e\+\d\d?|nan|NA", re.IGNORECASE)
+PROLOGUE = re.compile(r"\ufeff?\s*(?:<\?xml[^<>]*\?>|<!DOCTYPE[^<>]*>|<!--.*-->)?\s*")
 NO_TABLE = {  # how another kind of file begins, and what to do with it
     rb"PAR1[\x00-\x1f]": """Parquet, no table of text: python -c "import duckdb; duckdb.sql(\\"copy (select source, \
 target from '{}') to 'links.csv'\\")" makes one""",
     rb"(?:\xef\xbb\xbf)?\s*(?:\{|\[\s*(?:\{|\Z))": """JSON, no table of two columns: jq -r 'if type == \
 "array" then .[] else . end | [.source, .target] | @tsv' makes one""",
     rb"\xff\xfe|\xfe\xff": "UTF-16: iconv -f UTF-16 -t UTF-8 makes of it what can be read",
-    rb"%%MatrixMarket": "Matrix Market: grep -v '^%' {} | tail -n +2 > links.txt leaves its table without its sizes",
-    rb"<[^<>\s]+>\s+<[^<>\s]+>\s.*\.\s*\Z|@prefix\b": "RDF, no table of two columns: write one of its links",
-    rb"(?i)(?:graph\s*\[|creator\s+\"|\*(?:vertices|network)\b|<(?:graphml|gexf)\b)": "a graph as networkx reads it: \
+    rb"(?i)%%MatrixMarket\b": "Matrix Market: grep -v '^%' '{}' | tail -n +2 > links.txt leaves its table",
+    rb"(?:<\S+>|_:\S+)[ \t]+<[^<>\s]+:[^<>\s]*>[ \t].*\.\s*(?:#.*)?\Z|(?i:@?prefix|@?base)\s+[\w-]*:?\s*<": "RDF, \
+no table of two columns: write one of its links",
+    rb"(?i)\s*(?:graph\s*\[\s*\Z|creator[ ]+\"[^\"\t]*\"\s*\Z|\*(?:vertices|network|arcs|edges)\b[^,\t]*\Z"
+    rb"|(?:<\?xml[^<>]*\?>)?\s*<(?:graphml|gexf|rdf:RDF)\b[^,\t]*\Z)": "a graph as networkx reads it: \
 its write_edgelist(graph, 'links.tsv', delimiter='\\t', data=False) makes a table",
 }
 
@@ -112,7 +115,7 @@ def _read_pairs(path: Path, skipped: Skipped, found: list[str]) -> Iterator[tupl
             skipped.note("links table: invalid UTF-8 (replaced)", f"{path.name} line {number}")
         if not shape and (said := next((said for mark, said in NO_TABLE.items() if re.match(mark, line)), "")):
             raise ValueError(f"{path} is {said.replace('{}', str(path))}")
-        if not shape and (text.lstrip("\ufeff").startswith(("#", "%", "<?xml")) or not text.strip()):  # SNAP, KONECT
+        if not shape and (text.startswith(("#", "%")) or PROLOGUE.fullmatch(text)):  # as those of SNAP and KONECT begin
             continue
         if not shape:
             shape = _look(path, text, head[number:])

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 LOOKED_AT, SOME = 1_000, 5  # files of a tree that decide what it holds; so many are no stray ones
 SHARD_BYTES, HELD = 4 << 20, 16  # of a shard; shards of an archive in memory for a survey of some of its files
 ZIPS, TREES = (".zip", ".epub"), {".tgz", ".jex", ".zip", ".epub"}
+ARCHIVES = re.compile(rb"PK\x03\x04|.{257}ustar", re.DOTALL)
 ARCHIVE = "archive, no text (left out; its name is to end in .zip or .tar)"
 LARGEST = 256 << 20  # bytes of one file of an archive that is held in memory
 LONGEST_SETTINGS = 1 << 20  # bytes of what a site says about itself
@@ -240,6 +241,9 @@ def read_shard(reader: str, shard: Shard, options: Any, skipped: Skipped) -> Ite
         for name, data in _read_files(shard, _largest(row, options), skipped) if row.read_file else [("", b"")]:
             if row.read_file:
                 place = f"{shard.path}/{name}" if is_tree(path) else shard.path
+                if not name.lower().endswith(row.suffixes + row.inside) and ARCHIVES.match(data):
+                    skipped.note(ARCHIVE, place)
+                    continue
                 records = _in_time(partial(row.read_file, name, data, shard.known or options, skipped))
                 if records is None:
                     skipped.note(TOO_SLOW, place)
@@ -335,8 +339,6 @@ def _read_files(shard: Shard, largest: int, skipped: Skipped) -> Iterator[tuple[
             whole = decompressed(File(name, data).source(path) if is_tree(path) else path, largest)
             if whole is None:
                 skipped.note(TOO_LARGE, shown)
-            elif whole[:4] == b"PK\3\4" or whole[257:262] == b"ustar":
-                skipped.note(ARCHIVE, shown)
             else:
                 yield plain_name(shown), whole
         except ConnectionError:
@@ -597,7 +599,9 @@ def find_reader(path: Path) -> str:
     if not head:
         raise FaultError(EMPTY, f"{path} is empty: there is no document in it")
     remedy = "name one with --format" if head[:1] != b"[" else "of JSON, write one object a line, no array, and name"
-    for name in (name for name, row in readers.items() if suffix_of(path.name) in row.inside and not row.marks):
+    for name in (
+        name for name, row in readers.items() if suffix_of(plain_name(path.name)) in row.inside and not row.marks
+    ):
         remedy = f"--format {name} reads it by XPaths, --format package.module:reader by a reader of yours; or {remedy}"
     message = f"{path} is in no format that is known here: {remedy} ({', '.join(readers)})"
     raise FaultError(OTHER + suffix_of(path.name), message)
@@ -636,8 +640,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         if other := next(iter(told), ""):  # it reads them by what it is told
             what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
-        if not count and ".json" in groups:
-            ways = f"jq -c . {path}/*.json > documents.jsonl makes lines of objects that jsonl reads; {ways}"
+        if not count and [*groups] == [".json"] and path.is_dir():
+            ways = f"jq -c . '{path}'/*.json > documents.jsonl makes lines of objects that jsonl reads; {ways}"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"
         said = f"{path} holds {what}: {part} {there}; {ways}"
         raise ValueError(next((file.name for file in first if file.cause == CUT), said))
@@ -648,7 +652,10 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         pages = (other for other, number in count.most_common() if readers[other].read_file and other != found)
         found = next((other for other in pages if count[other] > 1 and 3 * count[other] >= count[found]), found)
     found = next((other for other in count if {*kinds[found]} <= {*readers[other].inside}), found)  # wikitext has .md
+    notebook = [file.name for file in groups.get(".zim", ())] == ["notebook.zim"]  # settings of the editor Zim
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
+        if other == "zim" and notebook:
+            continue
         globs = " ".join(f"{path}/**/*{suffix}" for suffix in kinds[other])
         remedy = f"put them ({globs}) into a folder of their own and name it, too"
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder

@@ -206,10 +206,11 @@ def add_graph(
     own.mkdir(parents=True, exist_ok=True)
     tools = dict(zip(GIVEN, (executor or make_executor(1), progress or (lambda *_: None), meta, own), strict=True))
     build = registry.find("graphs", method)
-    edges = build(store, **chosen, **{key: tools[key] for key in tools.keys() & inspect.signature(build).parameters})
+    tools = {key: tools[key] for key in tools.keys() & inspect.signature(build).parameters}
     try:
+        edges = build(store, **chosen, **tools)
         write_graph(store.path, name, len(store), edges if isinstance(edges, Iterable) else [edges], meta)
-    except ValueError:
+    except (ValueError, TypeError):
         remove(parts)
         raise
     remove(parts)

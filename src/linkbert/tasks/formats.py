@@ -669,7 +669,8 @@ def as_number(text: str) -> float | None:
 def read_choice(value: Any, texts: list[str], options: Options, where: str) -> int | None:
     """Find the number of the right option, said by its letter, its number (from `first` on) or its text."""
     said = str(value).strip()
-    if value in (None, -1) or said.casefold() in ("", MISSING[0]):  # -1 is Hugging Face's
+    unsaid = ("", MISSING[0], *(["-1"] * ("-1" not in texts)))  # -1 is Hugging Face's
+    if value in (None, -1) or said.casefold() in unsaid:
         return None
     whole = re.fullmatch(r"(\d+)(\.0)?", said)  # pandas has 1.0 where a number is missing
     if whole and (not isinstance(value, str) or said not in texts or not options.get("by_text", True)):

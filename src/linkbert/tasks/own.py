@@ -176,7 +176,8 @@ def _kind(
     lists = [isinstance(row[each], list | dict) for each in (texts[-1], labels[0])]
     if not any(lists) and len(labels) == 1 and len(texts) < 3:
         decimals = any(each and each % 1 for each in numbers)
-        if decimals and (endless := [each for each in found if ENDLESS.fullmatch(each.strip())]):
+        endless = [each for each in found if ENDLESS.fullmatch(each.strip())]
+        if endless and decimals and len(endless) == numbers.count(None):
             raise ValueError(f"{where} has {endless[0]!r} among the numbers of {labels[0]!r}: leave such rows out")
         if decimals and None not in numbers:
             return "regression"

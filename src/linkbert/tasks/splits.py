@@ -40,6 +40,8 @@ DEV_NAMES = ("dev", "devel", "valid", "validation", "val", "development")  # how
 PLAIN = {"data", "train", "test", *DEV_NAMES}  # names that say nothing of what a file is of
 DATA_ZIP = "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip"  # of michiyasunaga/LinkBERT
 SHOWN = 20  # labels that train does not have, by name
+NONE = ("-1", -1.0)  # as the hub writes no label
+FEWEST = 5  # texts of which none may be that of more than its part of the examples
 LONG = 5  # words of a text that two examples do not share by chance
 Files = tuple[tuple[str, Path], ...]  # a candidate: names as tasks.toml has them, and where they lie
 Data = Path | Mapping[str, Sequence[Example]]  # a folder, or the examples of each split
@@ -95,8 +97,8 @@ def read_splits(
         notes.append("dev and test: MRQA's dev set, parted by dev_split")
     elif made:
         notes.append(_divide_missing(task, parts, made))
-    if all(each.gold == "-1" for each in parts["test"]) and all(each.gold != "-1" for each in parts["train"]):
-        parts["test"] = [dataclasses.replace(each, label=None) for each in parts["test"]]  # as the hub writes none
+    if all(each.gold in NONE for each in parts["test"]) and not any(each.gold in NONE for each in parts["train"]):
+        parts["test"] = [dataclasses.replace(each, label=None) for each in parts["test"]]
     if fraction != 1 and parts["train"]:
         total = len(parts["train"])
         parts["train"] = sample(parts["train"], fraction, seed)
@@ -148,14 +150,15 @@ def _divide_missing(task: Task, parts: Parts, made: Sequence[str]) -> str:
     """Divide the sets that are missing off another one, as the table says; return the note on it."""
     source, by = task.split["from"], task.split.get("by", "id")
     shares, seed = {split: task.split[split] for split in made}, task.split.get("seed", 0)
-    if by == "passage" and 10 * max(Counter(each.passage for each in parts[source]).values()) > len(parts[source]):
-        by = "id"  # a text of more than a tenth of them cannot go to one side
-    parts |= divide(parts[source], shares, rest=source, by=by, seed=seed)
+    found = divide(parts[source], shares, rest=source, by=by, seed=seed)
+    if by == "passage" and not all(found.values()):  # there are too few of them
+        found = divide(parts[source], shares, rest=source, by=(by := "id"), seed=seed)
+    parts |= found
     for split in {*made, source}:
         if not parts[split]:
             remedy = f"{split} is empty; give more examples, or a {split} set"
             raise ValueError(f"{task.title}: {source} is too small to be divided by {by}: {remedy}")
-    whole = {"id": "examples", "texts": "texts", "passage": "texts"}.get(by, f"{by}s")
+    whole = {"id": "examples", "texts": "texts", "passage": "texts or contexts"}.get(by, f"{by}s")
     return f"{' and '.join(made)}: a split of our own, of {source}, by a hash of its {whole}"
 
 
@@ -566,14 +569,20 @@ def _unknown_labels(task: Task, parts: Parts) -> Iterator[str]:
 def divide(examples: Sequence[Any], shares: Mapping[str, float], *, rest: str, by: str = "id", seed: int = 0) -> Parts:
     """Divide examples into shares, the `rest` apart, by a hash of `by`: what has it in common stays together.
 
-    `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together.
-    Another `seed` divides them otherwise.
+    `by` is a field (id, group, title), or `texts`: examples that share a text, also over others, stay together; or
+    `passage`: pairs as by `texts`, where that leaves enough groups, others by what they are about, which stays in the
+    rest where over a fifth of the examples have it. Another `seed` divides them otherwise.
 
         1,000 examples, {"dev": 0.1}, rest="train"    ->    {"dev": about 100, "train": the others}, in their order
     """
-    keys = _components(examples) if by == "texts" else [getattr(each, by) or each.id for each in examples]
+    pairs = by == "passage" and all(isinstance(each, TextExample) and each.b for each in examples)
+    keys = _components(examples) if by == "texts" or pairs else [getattr(each, by) or each.id for each in examples]
+    if pairs and FEWEST * max(Counter(keys).values()) > len(examples):  # nearly all hang together
+        keys = [each.passage for each in examples]
     sizes = Counter(keys)
     order = sorted(sizes, key=lambda key: _hash(f"split {seed} {key}" if seed else key))
+    if by == "passage":  # large ones last, into the rest
+        order.sort(key=lambda key: FEWEST * sizes[key] > len(examples))
     names = [*shares, rest]
     size = np.array([sizes[key] for key in order])
     middles = (np.cumsum(size) - size / 2) / len(examples)  # a key goes where the middle of its examples lies

@@ -378,7 +378,9 @@ def _write(html: str) -> tuple[str, list[Written], Sections]:
     html = html.encode().translate(None, _CONTROL).decode()
     if html.count("<") == html.count(">"):  # else a name may hold one
         html = _INERT.sub("", html)
-    html = mark_exponents(html).replace('<span id="structfield.', '<br id="structfield.">')  # of rustdoc, a line each
+    html = mark_exponents(html).replace(
+        '<span id="structfield.', '<br><span id="structfield.'
+    )  # of rustdoc, a line each
     if "<pre" in html:
         html = _PRE.sub(lambda pre: _RUN.sub(lambda run: run[0].replace("\n", "<br>"), pre[0]), html)
     pieces = _TAG.split(html)  # text, name, attributes, text, ...

@@ -150,8 +150,8 @@ def load_json(text: str, skipped: Skipped, where: str) -> Any:
 def pick(value: Any, path: str) -> Any:
     """Return what stands at a path of an object: a key as it is, or keys with "." between them and "*" for every item.
 
-    >>> pick({"refs": {"b0": {"id": 7}, "b1": {"id": [8, 9]}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
-    ([7, 8, 9], 1)
+    >>> pick({"refs": {"b0": {"id": 7}, "b1": {"id": [8]}}, "a.b": 1}, "refs.*.id"), pick({"a.b": 1}, "a.b")
+    ([7, 8], 1)
     """
     if isinstance(value, str) and value[:1] in ("[", "{") and not too_many(value):  # JSON in JSON, as in S2ORC
         with suppress(ValueError, RecursionError):
@@ -165,7 +165,8 @@ def pick(value: Any, path: str) -> Any:
     found: list[Any] = []
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         each = pick(item, rest)
-        found += each if isinstance(each, list) else [each] if each not in (None, "") else []
+        several = isinstance(each, list) and ("*" in rest.split(".") or len(each) == 1)
+        found += each if several else [each] if each not in (None, "", []) else []
     return found
 
 
@@ -198,7 +199,9 @@ def _join(paragraphs: list[Any], record: dict[str, Any], path: str) -> dict[str,
         for span in cited if isinstance(cited, list) else ():
             places: list[Any] = [pick(span, "start"), pick(span, "end")]
             target = pick(known.get(str(pick(span, "ref_id"))), rest)
-            target = target[0] if isinstance(target, list) and target else target
+            target = (
+                target[0] if isinstance(target, list) and (len(target) == 1 or rest[-1] == "*") and target else target
+            )
             if isinstance(target, str | int) and target:
                 shown = body[slice(*places)] if all(type(at) is int for at in places) else ""
                 right = shown and 0 <= places[0] < places[1] <= len(body) and pick(span, "text") in (None, shown)

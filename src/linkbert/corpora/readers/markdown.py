@@ -147,7 +147,7 @@ def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterato
             skipped[NO_NOTE] += 1
             return
         title, _, source = source[: item.start()].partition("\n")
-        source = f"# {title}\n{source}"
+        source = "# " + re.sub(r"([^\w\s])", r"\\\1", title) + f"\n{source}"
     page = read_page(source, id_, mdx=mdx, pages=pages)
     if not page.text and (to := pages.find_address(page.moved, id_) if page.moved else None):
         yield Redirect(id_, *to)

@@ -79,7 +79,7 @@ class Site:
         return f"{letter}*+"
 
 
-_ENDS = {"macro": r"^\\end\b[^\n]*", "comment": r"\{:/(?:comment)?\}"}
+_ENDS = {"object": r"\}\}\}[ ]*$", "macro": r"^\\end\b[^\n]*", "comment": r"\{:/(?:comment)?\}"}
 
 
 def cut_out(text: str, gone: re.Pattern[str], by: str) -> str:
@@ -246,7 +246,9 @@ def resolve(target: str, site: Site) -> Title:
         key = site.namespace(prefix)
         code = prefix.strip().lower()
         if key == SPECIAL and (found := _IN_LANGUAGE.match(name)):  # the page, in the language of who reads it
-            return resolve(target[found.end() :], site)
+            rest = target[found.end() :]
+            there = resolve(rest, site) if not _IN_LANGUAGE.match(rest) else Title("text", "", "")
+            return there if there.kind == "article" else Title("text", "", "")
         if key is not None:
             return Title("gone" if key in (FILE, CATEGORY) and not colon else "text", "", "")
         if code in LANGUAGES:

@@ -7,7 +7,7 @@ line: patterns say what their marks are. Wikitext is read as that of a dump; Mar
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from html import unescape
 from itertools import accumulate, chain
 from posixpath import basename, dirname, join, normpath, splitext
@@ -25,7 +25,6 @@ from linkbert.records import Document, Link, Redirect
 
 NO_STORE = "tiddlers that are not JSON (left out)"
 SYSTEM, NO_PAGE = "system tiddler (left out)", "tiddler that is not wikitext (left out)"
-SETTINGS = "settings of a notebook (left out)"
 OUTSIDE = "file outside of data/pages (left out)"
 LARGEST = 8 << 20  # bytes of a page
 # Names such as "Help:Page" are those of files; pictures and categories are not.
@@ -59,14 +58,15 @@ _DOKU = (
     ),
 )
 _ZIM = (  # of the editor called Zim
-    re.compile(r"^(?P<fence>''')[ ]*$|\{\{\{\w+:[^{}]{0,20000}\}\}\}", re.MULTILINE),
+    re.compile(r"^(?P<fence>''')[ ]*$|(?P<object>\{\{\{)\w+:", re.MULTILINE),
     re.compile(
         r"(?P<heading>={2,6}[ ](?=.*==[ ]*$))|(?P<item>\s*(?:[*\u2022]|\d+\.|[A-Za-z]\.)[ ]+|\s*\[[ *x<>]\][ ]+)"
         r"|(?P<table>\|(?=.*\|[ ]*$))|(?P<gone>-{4,}[ ]*$)"
     ),
     re.compile(
         r"''(?P<raw>[^'\n]+)''|\[\[(?P<link>[^\[\]|\n]+)(?:\|(?P<shown>[^\[\]\n]*))?\]\]|\{\{[^{}\n]*\}\}"
-        r"|[_^]\{(?P<label>[^{}\n]*)\}|</?sup>|\*\*|(?<!:)//|__|~~|(?<!=)==+[ ]*$|(?P<hidden>(?!))|(?P<included>(?!))"
+        r"|(?P<label>\bhttps?://[^\s|\[\]{}]+)|</?sup>|\*\*|(?<!:)//|__|~~|(?<!=)==+[ ]*$"
+        r"|(?P<hidden>(?!))|(?P<included>(?!))"
     ),
 )
 _ZIM_HEAD = re.compile(r"Content-Type: text/x-zim-wiki\n(?:[\w-]+: .*\n)*")
@@ -131,6 +131,7 @@ class Pages:
         return next(chain(exact, only), "")
 
 
+@lru_cache(1 << 16)
 def _fold(name: str) -> str:
     plain = normalize("NFKD", name.casefold().translate(_LETTERS))
     plain = "".join(letter for letter in plain if not combining(letter))
@@ -248,11 +249,8 @@ def _read_dokuwiki(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[R
     yield Document(page, title, text, links)
 
 
-def _read_zim(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[Record]:
+def _read_zim(name: str, text: str, pages: Pages, _: Skipped) -> Iterator[Record]:
     """Read a page of the editor Zim: a name is looked for beside the page, then above it; "+B" lies below it."""
-    if name.endswith(".zim"):
-        skipped[SETTINGS] += 1
-        return
     page = pages.ids[name]
 
     def find(link: str, _: bool) -> tuple[Target, str]:
@@ -264,10 +262,11 @@ def _read_zim(name: str, text: str, pages: Pages, skipped: Skipped) -> Iterator[
         folders = {"+": [page], ":": [""]}.get(
             path[0], [*accumulate(f"{page}/".split("/")[:-2], join, initial="")][::-1]
         )
-        names = [join(folder, path.strip("+:").replace(":", "/")) for folder in folders]
-        return (pages.find(*names) or names[0], place), path.strip("+:")
+        names = [join(folder, path.lstrip("+").strip(":").replace(":", "/")) for folder in folders]
+        return (pages.find(*names) or names[0], place), path.lstrip("+:")
 
     text = re.sub(r"\^\{([^{}\n]*)\}", r"<sup>\1</sup>", _ZIM_HEAD.sub("", text, count=1))
+    text = re.sub(r"_\{([^{}\n]*)\}", r"\1", text)
     writer = _write(text, _ZIM, find, mark_exponents)
     title = basename(page).replace("_", " ")
     yield Document(page, title, *writer.finish(title)[:2])
@@ -455,7 +454,7 @@ DOKUWIKI = Reader(
 ZIMWIKI = Reader(
     read_file=partial(_read, _read_zim),
     survey=partial(_survey, _path_of, False),
-    inside=(".txt", ".zim"),
+    inside=(".txt",),
     largest=LARGEST,
     marks=(rb"\AContent-Type: text/x-zim-wiki\b",),
 )

@@ -112,6 +112,7 @@ _LITERAL = {ord(character): f"&#{ord(character)};" for character in "&[]{}|<>='*
 def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
     """Remove comments, tags, and the content of tags that hold no wikitext; links in there join `unanchored`."""
     out: list[str] = []
+    closed: dict[str, int] = {}  # where the last closer of a name is
     unclosed: set[str] = set()  # names that have no closer in the rest of the page: looked for once
     last = 0
     for match in _TAG.finditer(text):
@@ -122,8 +123,11 @@ def _drop_tags(text: str, site: Site, unanchored: list[Target]) -> str:
         name = name or COMMENT
         if name not in _MARKS and (name := name.lower()) not in _MARKS:
             continue  # MediaWiki shows it as it stands
-        if name in _FOREIGN and not site.subpages:
-            continue
+        if name in _FOREIGN:
+            if name not in closed:
+                closed[name] = text.lower().rfind(f"</{name}")
+            if not site.subpages or not (slash or attributes or start < closed[name]):
+                continue  # a word
         mark = "\n|}" if slash and name == "table" else _MARKS[name]
         if name in _HELD and not slash and attributes[-1:] != "/" and name not in unclosed:
             end = "-->" if name == COMMENT else rf"</{name}\s*>"
