@@ -359,6 +359,7 @@ STORES = {
     "tables": {
         "tables-continued": 21,
         "tables-minilm": 14,
+        "tables-slower": 15,
         "tables": 12,
         "arms": 12,
         "tasks": 12,
@@ -380,7 +381,14 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
     assert cli.main(["study", str(RECIPES[0].parent / f"evidence-{name}.toml"), "--plan"]) == 0
     printed = capsys.readouterr().out
     four = {"minilm", "copying-arms", "continued-arms", "minilm-arms", "norelation-catholic", "catholic-arms"}
-    four |= {"tables-continued", "catholic-continued", "catholic-scratch", "tables-minilm", "catholic-minilm"}
+    four |= {
+        "tables-continued",
+        "catholic-continued",
+        "catholic-scratch",
+        "tables-minilm",
+        "tables-slower",
+        "catholic-minilm",
+    }
     probes = {"reading": 1, "norelation-tables": 3, "norelation-places": 3, "norelation-continued": 3}.get(
         name, 4 if name in four else 5
     )
