@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -312,6 +312,25 @@ def test_the_tokenizers_of_released_encoders(tmp_path, kind, special):
     found = set(vocabulary.tokenizer.encode(text).ids)
     assert not found & set(vocabulary.reserved.tolist()) - {theirs.unk_token_id}
     assert vocabulary.spelled[theirs.convert_tokens_to_ids("x")] == "##x"
+
+
+@pytest.mark.parametrize("form", [str, lambda token: {"content": token, "lstrip": True}])
+def test_special_tokens_of_names_of_their_own_are_those_that_the_config_names(tmp_path, form):
+    special = {"pad": "<blank>", "unk": "<oov>", "cls": "<doc>", "sep": "<eos>", "mask": "<hole>"}
+    whole = {token: i for i, token in enumerate(special.values())} | BYTES
+    tokenizer = Tokenizer(models.BPE(whole, [], unk_token="<oov>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"has no \[PAD\], .* or tokenizer_config.json names them"):
+        load_vocabulary(tmp_path)
+    config = {f"{name}_token": form(token) for name, token in special.items()}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    vocabulary = load_vocabulary(tmp_path)
+    assert list(vocabulary.special_ids.values()) == [0, 1, 2, 3, 4]
+    vocabulary.save(tmp_path / "saved")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert load_vocabulary(tmp_path / "saved") == vocabulary
+    assert (theirs.mask_token, theirs("a", "b").input_ids[0]) == ("<hole>", 2)
 
 
 def test_what_becomes_of_capitals_says_the_config_then_the_tokenizer_then_the_letters(trained, tmp_path, caplog):

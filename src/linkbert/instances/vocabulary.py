@@ -64,7 +64,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if missing := [token for token in self.special if token not in self.ids]:
-            known = f"{' '.join(SPECIAL)}, or as RoBERTa names them, {' '.join(ROBERTA)}"
+            known = f"{' '.join(SPECIAL)}, or as RoBERTa ({' '.join(ROBERTA)}) or tokenizer_config.json names them"
             raise ValueError(f"the vocabulary has no {', '.join(missing)}: it must hold {known}")
         if len(self.tokens) == len(SPECIAL):
             raise ValueError("the vocabulary has no token but the special ones: no text could be written with it")
@@ -237,7 +237,10 @@ def load_vocabulary(source: str | Path, lowercase: bool | None = None) -> Vocabu
             raise ValueError(f"{config}: {wrong[0]} must be true or false, got {said[wrong[0]]!r:.60}")
         if free := lowercase is not None and path.suffix != ".json" and not (whole and "lowercase" in rules):
             rules["lowercase"] = lowercase
-        found = load_tokenizer(read_json(path), rules) if path.suffix == ".json" else _read_tokens(path, said, rules)
+        if path.suffix == ".json":
+            found = load_tokenizer(read_json(path), rules, said)
+        else:
+            found = _read_tokens(path, said, rules)
     except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:  # others may write any form
         raise ValueError(f"{path} is not a vocabulary: {one_line(error)}") from None
     if lowercase is not None and not free and (found.definition or found.lowercase != lowercase):
@@ -345,11 +348,13 @@ def _growth(rules: Any) -> int:
 
 
 @no_panic("it")
-def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) -> Vocabulary:
+def load_tokenizer(
+    content: dict[str, Any], said: dict[str, Any] | None = None, config: dict[str, Any] | None = None
+) -> Vocabulary:
     """Read the content of a tokenizer.json; one other than BERT's is kept as the installed library writes it.
 
-    `said` are switches of BERT's normaliser that a tokenizer_config.json gives. Tokens that were added to WordPieces
-    are kept: each is one token, as in transformers.
+    `said` are switches of BERT's normaliser that a tokenizer_config.json gives, `config` is that file's content, which
+    may name the special tokens. Tokens that were added to WordPieces are kept: each is one token, as in transformers.
     """
     try:
         model, rules = content["model"], content.get("normalizer") or {}
@@ -369,7 +374,12 @@ def load_tokenizer(content: dict[str, Any], said: dict[str, Any] | None = None) 
     tokens = tuple(sorted(ids, key=ids.__getitem__))
     if bert and {each["content"] for each in content.get("added_tokens") or ()} <= {*SPECIAL}:
         return Vocabulary(tokens, rules["lowercase"], rules.get("strip_accents"), rules["handle_chinese_chars"])
-    special = tuple(a if a in ids else b if b in ids else a for a, b in zip(SPECIAL, ROBERTA, strict=True))
+    named = [(config or {}).get(f"{name[1:-1].lower()}_token") for name in SPECIAL]
+    named = [each.get("content") if isinstance(each, dict) else each for each in named]
+    special = tuple(
+        next((token for token in names if token in ids), names[1])
+        for names in zip(named, SPECIAL, ROBERTA, strict=True)
+    )
     _, _, cls, sep, _ = special
     if tokenizer.post_processor is None and {cls, sep} <= ids.keys():
         tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
