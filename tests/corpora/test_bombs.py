@@ -642,7 +642,10 @@ PAGES = {
     "wikitext": ".wiki",
     "zimwiki": ".txt",
     "jats": ".nxml",
+    "feed": ".xml",
 }
+POST = '<rss xmlns:content="http://purl.org/rss/1.0/modules/content/" xmlns:wp="http://wordpress.org/export/1.2/"><channel>'
+POST += "<item><wp:post_type>post</wp:post_type><content:encoded><![CDATA["
 CITED = (
     "<article><body><p><xref ref-type='bibr' rid='a'>",
     "1",
@@ -660,6 +663,11 @@ ENDLESS = {  # what stands before, again and again, and behind
     "wikitext": [("#redirect", " ", "a"), ("", "[[/", ""), ("[[", "../", "a"), ("", "[[/a#", "")],
     "zimwiki": [("", "{{{a:", ""), ("", "'''\n", ""), ("", "[[a|", ""), ("", "_{", ""), ("", "\t", "* a")],
     "jats": [CITED],
+    "feed": [
+        (POST, mark, "]]></content:encoded></item></channel></rss>")
+        for mark in ("<pre", "[a ", "\n ", "[a a=1", "<pre>\n")
+    ]
+    + [("<rss>", "&a", ""), ("<rss>", "<item>", "")],
 }
 
 

@@ -16,6 +16,7 @@ SOURCES = Path(__file__).parent / "golden" / "sources"
 GOLDEN = {
     "csv": "table.csv",
     "dokuwiki": "dokuwiki",
+    "feed": "blog.xml",
     "html": "site",
     "jats": "article.nxml",
     "jsonl": "notes.jsonl",

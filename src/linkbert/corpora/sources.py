@@ -654,7 +654,7 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     found = next((other for other in count if {*kinds[found]} <= {*readers[other].inside}), found)  # wikitext has .md
     notebook = [file.name for file in groups.get(".zim", ())] == ["notebook.zim"]  # settings of the editor Zim
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
-        if other == "zim" and notebook:
+        if other == "feed" or (other == "zim" and notebook):  # a feed says what the pages beside it say
             continue
         globs = " ".join(f"{path}/**/*{suffix}" for suffix in kinds[other])
         remedy = f"put them ({globs}) into a folder of their own and name it, too"
