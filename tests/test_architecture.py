@@ -51,9 +51,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_439,
     "corpora": 989,
-    "corpora/readers": 2_795,
+    "corpora/readers": 2_938,
     "graph": 133,
-    "instances": 222,
+    "instances": 232,
     "model": 531,
     "pretraining": 280,
     "tasks": 989,
