@@ -327,3 +327,12 @@ def test_spans_that_are_no_list_of_spans_leave_the_text(spans):
     record = {"id": 1, "body": pieces, "refs": {"a": {"link": "b"}}}
     made = jsonl.make_record(record, Skipped(), "", {"text": "body", "links": "refs.*.link"})
     assert made == Document("1", "1", "One.\nTwo.", (Link(-1, -1, "b"),))
+
+
+def test_a_link_that_is_a_list_is_counted_and_the_path_that_takes_its_items_named():
+    record = {"id": "a", "text": "x", "refs": [{"to": ["b", "c"]}, {"to": ["d"]}]}
+    links = {}
+    for path in ("refs.*.to", "refs.*.to.*"):
+        made = jsonl.make_record(record, skipped := Skipped(), "", {"links": path})
+        links[path] = [link.target for link in made.links], skipped.total()
+    assert links == {"refs.*.to": (["d"], 1), "refs.*.to.*": (["b", "c", "d"], 0)}

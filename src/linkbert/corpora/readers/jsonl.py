@@ -38,6 +38,7 @@ _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re
 _NONE = re.compile(r"""('[^']*'|"[^"]*")|(?<=[\[,\s])(?:nan|NaN|null|NA|<NA>)(?=[\],\s])""")  # a text, or nothing
 _SET = re.compile(r"(?:frozen)?set\((.*)\)", re.DOTALL)
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
+OF_LISTS = "link that is a list (left out; --columns links=PATH.* takes what is in it)"
 NO_COLUMN = "file without the columns (left out)"
 REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
 EDGE = {"source", "target", "link", "section"}  # the keys of an edge, as `linkbert export` writes it
@@ -304,7 +305,7 @@ def _links(values: Any, size: int, skipped: Skipped, where: str) -> tuple[Link, 
         link = value if isinstance(value, dict) else {"target": value}
         target = number_as_text(link.get("target"))
         if not target:
-            skipped.note("link without target", where)
+            skipped.note(OF_LISTS if isinstance(link.get("target"), list) else "link without target", where)
             continue
         start, end, fragment = *(_whole(link.get(key)) for key in ("start", "end")), link.get("fragment")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
