@@ -366,8 +366,8 @@ STORES = {
         "places": 25,
         "reading": 12,
     }
-    | {"norelation-tables": 12, "norelation-places": 18, "norelation-continued": 12},
-    "dictionary": {"dictionary": 14, "copying": 12, "copying-arms": 14, "norelation": 12}
+    | {"norelation-tables": 12, "norelation-places": 18, "norelation-continued": 12, "again-tables": 12},
+    "dictionary": {"dictionary": 14, "copying": 12, "copying-arms": 14, "norelation": 12, "again-dictionary": 12}
     | {"continued": 6, "continued-arms": 14, "minilm": 6, "minilm-arms": 14},
     "catholic": {"catholic": 12, "norelation-catholic": 12, "catholic-arms": 14, "catholic-continued": 14}
     | {"catholic-scratch": 14, "catholic-minilm": 14},
@@ -389,9 +389,14 @@ def test_what_the_evidence_rests_on_can_be_planned(name, store, runs, capsys, tm
         "tables-slower",
         "catholic-minilm",
     }
-    probes = {"reading": 1, "norelation-tables": 3, "norelation-places": 3, "norelation-continued": 3}.get(
-        name, 4 if name in four else 5
-    )
+    probes = {
+        "reading": 1,
+        "norelation-tables": 3,
+        "norelation-places": 3,
+        "norelation-continued": 3,
+        "again-tables": 3,
+        "again-dictionary": 3,
+    }.get(name, 4 if name in four else 5)
     assert f"{runs} pretraining runs, 0 done; {probes * runs} probes" in printed
     assert f"not built yet: {store}, " in printed
 
