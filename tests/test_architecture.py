@@ -49,9 +49,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_439,
-    "corpora": 989,
-    "corpora/readers": 2_938,
+    "(top)": 1_440,
+    "corpora": 990,
+    "corpora/readers": 3_110,
     "graph": 133,
     "instances": 232,
     "model": 531,

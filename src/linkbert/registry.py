@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 READERS = ("jsonl", "csv", "markdown", "mediawiki", "parquet", "pubmed", "html", "jats", "rst", "text", "zim")
 WIKIS = {f"{name}wiki": f"linkbert.corpora.readers.wikis:{name.upper()}WIKI" for name in ("doku", "tiddly", "zim")}
 WIKIS["wikitext"] = "linkbert.corpora.readers.wikis:WIKITEXT"
-XML = ("stackexchange", "feed", "xml")
+XML = ("stackexchange", "feed", "xml", "wikipedia")
 PROBES = ("link-gain", "relation-transfer", "linked-retrieval", "two-hop-cloze", "reading", "score")  # of studies
 BUILT_IN = {
     "readers": {name: f"linkbert.corpora.readers.{name}:READER" for name in READERS + XML} | WIKIS,

@@ -28,6 +28,7 @@ GOLDEN = {
     "stackexchange": "Posts.xml",
     "text": "tale.txt",
     "tiddlywiki": "tiddlers",
+    "wikipedia": "extracted",
     "wikitext": "wikitext",
     "xml": "memo.xml",
     "zim": "guide.zim",

@@ -632,7 +632,8 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     }
     strange, most = max(weights.items(), key=itemgetter(1), default=("", 0.0))
     if not count or most > count.total() * (2 if count.total() >= SOME else 1):
-        known = ", ".join(dict.fromkeys(suffix for row in readers.values() for suffix in row.suffixes + row.inside))
+        ends = (end for row in readers.values() for end in row.suffixes + row.inside if end[0] == ".")
+        known = ", ".join(dict.fromkeys(ends))
         there = ", ".join(f"{suffix} {len(group)}" for suffix, group in [*groups.items()][:10]) or "no file"
         what = f"mostly {strange} files, which no reader takes" if count else f"nothing that is known here ({known})"
         name = f"{count.most_common(1)[0][0]} reads the others alone" if count else "NAME says how to read it"

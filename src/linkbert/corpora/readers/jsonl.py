@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.config import nearest
-from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Shard, Skipped, number_as_text, option
+from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Record, Shard, Skipped, number_as_text, option
+from linkbert.corpora.readers import wikipedia
 from linkbert.corpora.readers.streams import (
     LARGEST_HELP,
     TOO_LARGE,
@@ -113,7 +114,7 @@ def plan(path: Path, options: Lines) -> Iterator[Shard]:
     return (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, largest) if shard.data or shard.faults)
 
 
-def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document | Redirect]:
+def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     columns, name = parse_columns(options.columns), PurePosixPath(shard.path).name
     ours = DOCUMENTS.fullmatch(name)
@@ -127,7 +128,9 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Document 
             continue
         if ours and isinstance(record, dict):
             where += f" (id {record.get('id')!r:.80})"
-        if made := make_record(record, skipped, where, columns):
+        if not columns and isinstance(record, dict) and (form := wikipedia.find_form(record)):
+            yield from wikipedia.read_record(form, record, where, skipped)
+        elif made := make_record(record, skipped, where, columns):
             yield made
 
 
@@ -359,4 +362,6 @@ def _is_id(text: str) -> bool:
     return len(text.split()) == 1 and (any(map(str.isdigit, text)) or "://" in text)
 
 
-READER = Reader(plan=plan, read=read, options=Lines, suffixes=(".jsonl", ".ndjson"), marks=(rb"\A\{",))
+READER = Reader(
+    plan=plan, read=read, options=Lines, suffixes=(".jsonl", ".ndjson"), inside=wikipedia.FILES, marks=(rb"\A\{",)
+)

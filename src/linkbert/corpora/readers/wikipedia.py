@@ -1,0 +1,166 @@
+"""Wikipedia as others have processed it, in a form that keeps links: a Document a page; its id is its title.
+
+WikiExtractor (`<doc>` or JSON, with --links), HotpotQA's pages, KILT's knowledge source, dumps of CirrusSearch and of
+Wikimedia Enterprise. Where a record has the page's wikitext, that is read, as in a dump.
+"""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from itertools import accumulate
+from typing import Any
+from urllib.parse import unquote
+
+from linkbert.corpora.reader import NoOptions, Reader, Record, Skipped
+from linkbert.corpora.readers.site import Site, normal_title, resolve
+from linkbert.corpora.readers.streams import decode_utf8
+from linkbert.corpora.readers.wikitext import parse
+from linkbert.records import Document, Link, Redirect
+
+OTHER_NAMESPACE, NO_TEXT = "page of another namespace", "page without text"
+_DOC = re.compile(r"<doc ([^<>\n]*)>\n?(.*?)\n?</doc>", re.DOTALL)
+_TITLE, _WIKI = re.compile(r'\btitle="(.*)"'), re.compile(r"^https?://([a-z-]+)\.(?:m\.)?wikipedia\.org/")
+_ANCHOR = re.compile(r'<a href="([^"<>]*)">([^<>]*)</a>')
+_SECTION, _BULLET = re.compile(r"Section::::(?:.*:)?([^:]*?)\.?\n?\Z"), re.compile(r"BULLET::::-? ?")
+
+
+def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterator[Record]:
+    """Read what WikiExtractor writes without --json: pages between <doc> and </doc>."""
+    text = decode_utf8(data, skipped, name)
+    end = text.rfind("</doc>") + 6  # behind it none is closed
+    for found in _DOC.finditer(text[:end]):
+        title = _TITLE.search(found[1])
+        yield from _with_anchors(unescape(title[1]) if title else "", found[2], _site(found[1]), name, skipped)
+    if "<doc " in text[end:]:
+        skipped.note("page cut off", name)
+
+
+def find_form(record: dict[str, Any]) -> str:
+    """Return which form of Wikipedia an object of JSON has: "kilt", "cirrus", "enterprise", "anchors"; else ""."""
+    text = record.get("text")
+    if isinstance(record.get("wikipedia_title"), str) and isinstance(record.get("anchors"), list):
+        return "kilt"
+    if isinstance(record.get("outgoing_link"), list) or (
+        record.keys() == {"index"} and isinstance(record["index"], dict)
+    ):
+        return "cirrus"
+    if isinstance(record.get("article_body"), dict) and isinstance(record.get("name"), str):
+        return "enterprise"
+    if isinstance(record.get("title"), str) and _WIKI.match(str(record.get("url"))):
+        if isinstance(text, str) and ('<a href="' in text or "&lt;a href=" in text):
+            return "anchors"
+        return "anchors" if isinstance(record.get("text_with_links", text), list) else ""
+    return ""
+
+
+def read_record(form: str, record: dict[str, Any], where: str, skipped: Skipped) -> Iterator[Record]:
+    """Read an object of JSON whose form is known."""
+    site = _site(str(record.get("url") or record.get("wiki") or ""), str(record.get("language") or ""))
+    if form == "kilt":
+        yield from _read_kilt(record, site, where, skipped)
+    elif form == "anchors":
+        text = _join(record.get("text_with_links", record.get("text")))
+        yield from _with_anchors(record["title"], text, site, where, skipped)
+    elif "index" not in record or len(record) > 1:  # lines that say where CirrusSearch puts the next one
+        yield from _read_page(record, site, where, skipped)
+
+
+def _site(address: str, language: str = "") -> Site:
+    found = _WIKI.search(address[address.find("http") :])
+    return Site(found[1] if found else language or "en", subpages=False)
+
+
+def _join(value: Any) -> str:
+    """Join sentences to a paragraph and paragraphs to a text, as HotpotQA has them."""
+    if isinstance(value, list):
+        return ("" if all(isinstance(each, str) for each in value) else "\n").join(map(_join, value))
+    return value if isinstance(value, str) else ""
+
+
+def _to(title: str, site: Site) -> tuple[str, str] | None:
+    to = resolve(title, site)
+    return (to.title, to.fragment) if to.kind == "article" and to.title else None
+
+
+def _with_anchors(title: str, text: str, site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
+    """Make a Document of a text with <a href="Old%20mill">, whose marks are written out or escaped."""
+    text = unescape(text) if "&lt;a href=" in text else text
+    parts = _ANCHOR.split("\n".join(line for each in text.split("\n") if (line := each.strip())))
+    pieces = [unescape(part) for part in parts]
+    at = [0, *accumulate(0 if number % 3 == 1 else len(piece) for number, piece in enumerate(pieces))]
+    found = ((at[n + 1], at[n + 2], _to(unquote(parts[n]), site)) for n in range(1, len(parts), 3))
+    links = [Link(start, end, *to) for start, end, to in found if to and start < end]
+    yield from _make(title, "".join(p for n, p in enumerate(pieces) if n % 3 != 1), links, site, where, skipped)
+
+
+def _read_kilt(record: dict[str, Any], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
+    """Read a page of KILT, whose anchors have places in paragraphs; marks of sections and of items go."""
+    out, places = "", dict[int, tuple[int, int, int]]()
+    for number, paragraph in enumerate(record["text"] if isinstance(record.get("text"), list) else ()):
+        whole = str(paragraph)
+        mark = _SECTION.match(whole) or _BULLET.match(whole)
+        shown = (mark[1] if mark and mark.re is _SECTION else whole[mark.end() if mark else 0 :]).rstrip("\n")
+        places[number] = (len(out), mark.end() if mark else 0, len(shown))
+        out += f"{shown}\n" * bool(shown.strip())
+    links = []
+    for anchor in record["anchors"]:
+        to = _to(unquote(str(anchor.get("href"))), site) if isinstance(anchor, dict) else None
+        if to:
+            base, gone, size = places.get(anchor.get("paragraph_id"), (0, 0, -1))
+            start, end = anchor.get("start"), anchor.get("end")
+            right = type(start) is int and type(end) is int and gone <= start < end <= gone + size
+            links.append(Link(base + start - gone, base + end - gone, *to) if right else Link(-1, -1, *to))
+    title, own_id = normal_title(record["wikipedia_title"], site), str(record.get("wikipedia_id") or "")
+    if title and own_id and own_id != title:
+        yield Redirect(own_id, title)
+    yield from _make(title, out.rstrip("\n"), links, site, where, skipped)
+
+
+def _read_page(record: dict[str, Any], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
+    """Read a page of CirrusSearch or of Wikimedia Enterprise: its wikitext, else its HTML, else its plain text."""
+    from linkbert.corpora.readers import html  # whose pages may hold JSON, which is read by what calls this
+
+    space = record.get("namespace", 0)
+    if (space.get("identifier") if isinstance(space, dict) else space) not in (0, None):
+        skipped[OTHER_NAMESPACE] += 1
+        return
+    title = normal_title(str(record.get("title") or record.get("name") or ""), site)
+    others = record.get("redirect") or record.get("redirects") or ()
+    for other in others if isinstance(others, list) else ():
+        named = other.get("title") or other.get("name") if isinstance(other, dict) else None
+        if named and other.get("namespace", 0) == 0 and (source := normal_title(str(named), site)) != title:
+            yield Redirect(source, title)
+    body = found if isinstance(found := record.get("article_body"), dict) else {}
+    wikitext, shown = record.get("source_text") or body.get("wikitext"), body.get("html")
+    links: list[Link] = []
+    if isinstance(wikitext, str):
+        text, found = parse(wikitext, site)
+        links = [*found]
+    elif isinstance(shown, str) and html.is_bounded(shown) and (page := html.parse(shown)):
+        text = page.text
+        told = ((start, end, _to(unquote(href[2:]), site)) for start, end, href in page.links if href[:2] == "./")
+        links = [Link(start, end, *to) for start, end, to in told if to]
+    else:
+        text = str(record.get("text") or "")
+        named = record.get("outgoing_link")
+        links = [
+            Link(-1, -1, *to) for each in (named if isinstance(named, list) else ()) if (to := _to(str(each), site))
+        ]
+    yield from _make(title, text, links, site, where, skipped)
+
+
+def _make(title: str, text: str, links: list[Link], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
+    title = normal_title(title, site)
+    if title and text.strip():
+        yield Document(title, title, text, tuple(links))
+    else:
+        skipped.note(NO_TEXT if title else "page without a title", where, *filter(None, [title]))
+
+
+FILES = tuple(f"wiki_{number:02}" for number in range(100))  # as WikiExtractor calls its files
+READER = Reader(
+    read_file=read_file,
+    inside=FILES,
+    marks=(rb"\A<doc [^<>\n]*title=",),
+    largest=1 << 30,
+)
