@@ -236,7 +236,7 @@ def describe_build(store: Store) -> list[str]:
         given = "".join(f" --{key.replace('_', '-')} {value}".removesuffix(" True") for key, value in options if value)
         shown = ", ".join(paths[:3]) + f" and {len(paths) - 3:,} more" * (len(paths) > 3)
         row = load_reader(reader) if reader and any(Path(path).is_dir() for path in paths) else None
-        ends = [end for end in row.suffixes + row.inside if end[0] == "."] or ["wiki_??"] if row else ()
+        ends = [end for end in row.suffixes + row.inside if end[0] == "."] or row.inside[:1] if row else ()
         files = f" (files *{', *'.join(ends)}, compressed or not)" if row else ""
         lines.append(f"{shown}: read as {reader or 'nothing that could be read'}{files}{given}")
     lines += filter(None, [store.manifest["links_read"]])

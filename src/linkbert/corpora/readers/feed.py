@@ -37,10 +37,10 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
     """Read the posts of a file; what is left out is counted in `skipped`."""
     from lxml import etree
 
-    parser = etree.XMLParser(**XML, recover=True)
-    root: Any = etree.fromstring(data.lstrip(), parser)
+    parser, data = etree.XMLParser(**XML, recover=True), data.lstrip()
+    root: Any = etree.fromstring(data, parser)
     if len(parser.error_log):  # which would leave out all entities that follow
-        root = etree.fromstring(_mend(data.lstrip()), parser)
+        root = etree.fromstring(_mend(data), parser)
     for fault in parser.error_log[:1]:
         skipped.note(CUT, f"{name} line {fault.line} ({fault.message.strip()})")
     for number, item in enumerate(root.iter("{*}item", "{*}entry") if root is not None else (), 1):
@@ -69,9 +69,9 @@ def _read_post(item: Any, where: str, skipped: Skipped) -> Iterator[Record]:
         names |= dict.fromkeys(f"https://{host}/?{key}={post}" for key in ("p", "page_id"))
     id_, *others = names or [where]
     yield from (Redirect(other, id_) for other in others)
-    element = next((said[key] for key in BODIES if key in said and _body(said[key])), item)
-    body = _body(element) if element is not item else ""
-    body = _mark_up(body) if "wp:post_type" in said and html.is_bounded(body) else body
+    bodies = ((said[key], _body(said[key])) for key in BODIES if key in said)
+    element, body = next((each for each in bodies if each[1]), (item, ""))
+    body = _mark_up(body) if "wp:post_type" in said else body
     if not html.is_bounded(body):
         skipped.note(html.NESTED, where)
     elif not (page := html.parse(body)) or not page.text:

@@ -5,7 +5,7 @@ Wikimedia Enterprise. Where a record has the page's wikitext, that is read, as i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from itertools import accumulate
 from typing import Any
@@ -36,16 +36,18 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
 
 
 def find_form(record: dict[str, Any]) -> str:
-    """Return which form of Wikipedia an object of JSON has: "kilt", "cirrus", "enterprise", "anchors"; else ""."""
+    """Return which form of Wikipedia an object of JSON has: "kilt", "page", "anchors", or "index"; else "".
+
+    A line of an "index" says where CirrusSearch puts the page behind it.
+    """
     text = record.get("text")
     if isinstance(record.get("wikipedia_title"), str) and isinstance(record.get("anchors"), list):
         return "kilt"
-    if isinstance(record.get("outgoing_link"), list) or (
-        record.keys() == {"index"} and isinstance(record["index"], dict)
-    ):
-        return "cirrus"
-    if isinstance(record.get("article_body"), dict) and isinstance(record.get("name"), str):
-        return "enterprise"
+    if record.keys() == {"index"} and isinstance(record["index"], dict):
+        return "index"
+    enterprise = isinstance(record.get("article_body"), dict) and isinstance(record.get("name"), str)
+    if enterprise or isinstance(record.get("outgoing_link"), list):
+        return "page"
     if isinstance(record.get("title"), str) and _WIKI.match(str(record.get("url"))):
         if isinstance(text, str) and ('<a href="' in text or "&lt;a href=" in text):
             return "anchors"
@@ -61,7 +63,7 @@ def read_record(form: str, record: dict[str, Any], where: str, skipped: Skipped)
     elif form == "anchors":
         text = _join(record.get("text_with_links", record.get("text")))
         yield from _with_anchors(record["title"], text, site, where, skipped)
-    elif "index" not in record or len(record) > 1:  # lines that say where CirrusSearch puts the next one
+    elif form == "page":
         yield from _read_page(record, site, where, skipped)
 
 
@@ -90,7 +92,8 @@ def _with_anchors(title: str, text: str, site: Site, where: str, skipped: Skippe
     at = [0, *accumulate(0 if number % 3 == 1 else len(piece) for number, piece in enumerate(pieces))]
     found = ((at[n + 1], at[n + 2], _to(unquote(parts[n]), site)) for n in range(1, len(parts), 3))
     links = [Link(start, end, *to) for start, end, to in found if to and start < end]
-    yield from _make(title, "".join(p for n, p in enumerate(pieces) if n % 3 != 1), links, site, where, skipped)
+    shown = "".join(piece for number, piece in enumerate(pieces) if number % 3 != 1)
+    yield from _make(normal_title(title, site), shown, links, where, skipped)
 
 
 def _read_kilt(record: dict[str, Any], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
@@ -113,7 +116,7 @@ def _read_kilt(record: dict[str, Any], site: Site, where: str, skipped: Skipped)
     title, own_id = normal_title(record["wikipedia_title"], site), str(record.get("wikipedia_id") or "")
     if title and own_id and own_id != title:
         yield Redirect(own_id, title)
-    yield from _make(title, out.rstrip("\n"), links, site, where, skipped)
+    yield from _make(title, out.rstrip("\n"), links, where, skipped)
 
 
 def _read_page(record: dict[str, Any], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
@@ -130,27 +133,23 @@ def _read_page(record: dict[str, Any], site: Site, where: str, skipped: Skipped)
         named = other.get("title") or other.get("name") if isinstance(other, dict) else None
         if named and other.get("namespace", 0) == 0 and (source := normal_title(str(named), site)) != title:
             yield Redirect(source, title)
-    body = found if isinstance(found := record.get("article_body"), dict) else {}
+    body = given if isinstance(given := record.get("article_body"), dict) else {}
     wikitext, shown = record.get("source_text") or body.get("wikitext"), body.get("html")
-    links: list[Link] = []
+    links: Iterable[Link]
     if isinstance(wikitext, str):
-        text, found = parse(wikitext, site)
-        links = [*found]
+        text, links = parse(wikitext, site)
     elif isinstance(shown, str) and html.is_bounded(shown) and (page := html.parse(shown)):
         text = page.text
         told = ((start, end, _to(unquote(href[2:]), site)) for start, end, href in page.links if href[:2] == "./")
         links = [Link(start, end, *to) for start, end, to in told if to]
     else:
         text = str(record.get("text") or "")
-        named = record.get("outgoing_link")
-        links = [
-            Link(-1, -1, *to) for each in (named if isinstance(named, list) else ()) if (to := _to(str(each), site))
-        ]
-    yield from _make(title, text, links, site, where, skipped)
+        targets = given if isinstance(given := record.get("outgoing_link"), list) else ()
+        links = [Link(-1, -1, *to) for each in targets if (to := _to(str(each), site))]
+    yield from _make(title, text, links, where, skipped)
 
 
-def _make(title: str, text: str, links: list[Link], site: Site, where: str, skipped: Skipped) -> Iterator[Record]:
-    title = normal_title(title, site)
+def _make(title: str, text: str, links: Iterable[Link], where: str, skipped: Skipped) -> Iterator[Record]:
     if title and text.strip():
         yield Document(title, title, text, tuple(links))
     else:
