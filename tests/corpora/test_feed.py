@@ -82,11 +82,13 @@ def test_of_a_blog_posts_and_pages_that_are_published_are_read(tmp_path):
 
     now = 'xmlns:app="http://purl.org/atom/app#" xmlns:blogger="http://schemas.google.com/blogger/2018"'
     kinds = [entry(kind, kind) for kind in ("settings", "template", "post", "page", "comment")]
-    kinds += [entry("post", "draft", "<app:control><app:draft>yes</app:draft></app:control>")]
+    kinds += [
+        entry("post", said, f"<app:control><app:draft>{said}</app:draft></app:control>") for said in ("yes", "no")
+    ]
     kinds += [entry(f"<blogger:type>{kind}</blogger:type><blogger:status>{status}</blogger:status>", f"{kind}{status}")
               for kind, status in (("POST", "LIVE"), ("POST", "DRAFT"), ("COMMENT", "LIVE"))]  # fmt: skip
     found, _, skipped = read(tmp_path / "feed.atom", f"<feed {ATOM} {now}>{''.join(kinds)}</feed>")
-    assert [each.rpartition("/")[2] for each in found] == ["post.html", "page.html", "POSTLIVE.html"]
+    assert [each.rpartition("/")[2] for each in found] == ["post.html", "page.html", "no.html", "POSTLIVE.html"]
     assert skipped == {NO_POST: 4, DRAFT: 2}
 
 

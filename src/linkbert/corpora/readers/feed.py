@@ -57,7 +57,8 @@ def _read_post(item: Any, where: str, skipped: Skipped) -> Iterator[Record]:
     if _OTHERS.fullmatch((kinds or [_say(said, "wp:post_type") or _say(said, "wp:type")])[0].lower()):
         skipped[NO_POST] += 1
         return
-    if _say(said, "wp:status").lower() not in ("", "publish", "live") or item.find("{*}control/{*}draft") is not None:
+    held_back = item.findtext("{*}control/{*}draft", "").strip().lower() == "yes"
+    if held_back or _say(said, "wp:status").lower() not in ("", "publish", "live"):
         skipped.note(DRAFT, f"{where} ({_say(said, 'title'):.80})")
         return
     own = [each.get("href", "") for each in item.iterfind("{*}link") if each.get("rel", "alternate") == "alternate"]
