@@ -49,8 +49,8 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_440,
-    "corpora": 990,
+    "(top)": 1_460,
+    "corpora": 1_090,
     "corpora/readers": 3_110,
     "graph": 133,
     "instances": 232,

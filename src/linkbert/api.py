@@ -215,6 +215,7 @@ def find_sources(sources: Iterable[Any], *, named: bool = False) -> list[Path]:
         path, found = source_path(word), [source_path(word)]
         if "://" not in word and not (word and path.exists()):
             found = [Path(match) for match in sorted(glob.glob(word, recursive=True))]
+            found = [each for each in found if not ("**" in word and each.is_dir())]  # what is in it matches, too
         elif has_address(path) and glob.has_magic(path.name) and not word.startswith("http"):  # "?" is a query there
             found = sorted(path.parent.glob(path.name), key=str)
         if not found:

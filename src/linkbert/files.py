@@ -99,6 +99,23 @@ class Member:
         return getattr(PurePosixPath(self.path), name)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A folder of which some files alone are meant, by their paths in it; it is read as a Path is."""
+
+    folder: Path
+    names: frozenset[str]
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.folder, name)
+
+
 def source_path(source: str | Path) -> Path:
     """Make the path of a source, also of one with an address: "https://example.org/dump.xml.bz2"."""
     if not isinstance(source, str):
@@ -147,7 +164,7 @@ def without_secrets(text: str) -> str:
 
 def has_address(path: Path) -> bool:
     """Return whether a source has an address, rather than a place on this machine."""
-    return not isinstance(path, Path | Member)
+    return not isinstance(path, Path | Member | Chosen)
 
 
 def source_size(path: Path) -> int:

@@ -323,7 +323,7 @@ def test_the_remedy_for_a_mixed_folder_reads_all_of_it(tmp_path, caplog):
     store = build_store([tmp_path / "in", pattern], tmp_path / "two", vocabulary="train:100")
     assert [document.id for document in store.documents()] == ["a", "b", "c"]
     notes = f"put them ({tmp_path / 'in'}/**/*.md) into a folder of their own and name it, too"
-    assert f"the reader markdown takes, {notes}" in caplog.text
+    assert f"--format markdown reads them in place of it; to read both, {notes}" in caplog.text
 
 
 def test_what_is_left_out_is_shown_and_the_rest_counted(tmp_path, caplog):
@@ -825,7 +825,9 @@ def test_a_table_of_links_is_read_as_people_write_them(tmp_path, table, edges):
         ({".json": 900, ".md": 2}, "mostly .json files"),
         ({"": 9, ".md": 1}, "markdown"),  # LICENSE, Makefile
         ({".csv": 2, ".md": 3}, "markdown"),
-        ({".csv": 2, ".md": 1}, "csv"),
+        ({".csv": 2, ".md": 1}, "markdown"),  # what is no table of documents
+        ({".txt": 9, ".md": 2}, "markdown"),
+        ({".txt": 90, ".md": 2}, "text"),
     ],
 )
 def test_a_tree_of_mostly_unknown_files_is_refused_with_the_ways_on(tmp_path, files, found):
@@ -948,3 +950,101 @@ def test_a_build_that_was_killed_before_it_had_a_plan_is_begun_again(tmp_path):
     (store / "plan.json.part").write_text("{")
     assert len(build_documents([tmp_path / "a.jsonl"], store)) == 1
     assert not list(store.glob("plan.json*"))
+
+
+def write_site(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def what(store: Store) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """Return the targets of each document's links, by id, and what was skipped."""
+    links = {document.id: {link.target for link in document.links} for document in store.documents()}
+    return links, dict(store.manifest["skipped"])
+
+
+NOTES = {"a.md": "See [[b]] and [c](deep/c.md).", "deep/b.md": "Back to [a](../a.md).", "deep/c.md": "To [[a]]."}
+PAGES = {
+    name.replace(".md", ".html"): f"<html><body><p>A page. {text}</p></body></html>"
+    for name, text in {
+        "a.md": '<a href="deep/c.html">c</a>',
+        "deep/b.md": '<a href="/a.html">a</a>',
+        "deep/c.md": '<a href="../deep/b.html">b</a>',
+    }.items()
+}
+
+
+@pytest.mark.parametrize(("files", "suffix"), [(NOTES, "md"), (PAGES, "html")])
+def test_files_that_are_named_are_one_tree_as_their_folder_is(tmp_path, files, suffix):
+    site = write_site(tmp_path / "site", files)
+    whole = build_store(site, tmp_path / "whole", vocabulary="train:100")
+    named = build_store([f"{site}/**/*.{suffix}"], tmp_path / "named", vocabulary="train:100")
+    again = build_store([site / name for name in reversed(files)], tmp_path / "again", vocabulary="train:100")
+    assert what(whole) == what(named) == what(again)
+    assert sum(map(len, what(whole)[0].values())) == sum(
+        text.count("[[") + text.count("](") + text.count("<a ") for text in files.values()
+    )
+    assert [source["path"] for source in named.manifest["sources"]] == [f"3 files of {site}"]
+
+
+def test_of_a_tree_some_files_are_read_and_no_others(tmp_path):
+    site = write_site(
+        tmp_path / "site", {**NOTES, "deep/d.md": "Left out.", "deep/node_modules/e.md": "Left out, too."}
+    )
+    store = build_documents([site / "a.md", site / "deep" / "b.md"], tmp_path / "store")
+    assert what(store)[0] == {"a": {"deep/b", "deep/c"}, "deep/b": {"a"}}
+
+
+def test_named_files_of_several_kinds_are_read_by_their_readers(tmp_path):
+    site = write_site(tmp_path / "site", {**NOTES, "x.jsonl": '{"id": "x", "text": "Text."}\n', "broken.bin": "\0"})
+    store = build_documents(
+        [site / "x.jsonl", *(site / name for name in NOTES), site / "broken.bin"], tmp_path / "store"
+    )
+    assert {*what(store)[0]} == {"x", "a", "deep/b", "deep/c"}
+    assert store.manifest["other_files"] == {".bin": 1}
+
+
+def test_pages_of_a_mirror_have_any_name(tmp_path):
+    """wget saves a page by its address: without a suffix, with a query, with the suffix of the program that made it."""
+    page = '<!DOCTYPE html>\n<html><body><p>A page of words. <a href="{}">On</a></p></body></html>'
+    site = write_site(
+        tmp_path / "site",
+        {
+            "index.html": page.format("about"),
+            "about": page.format("show.php?id=7"),
+            "show.php?id=7": page.format("old.aspx"),
+            "old.aspx": page.format("index.html"),
+            "LICENSE": "No page at all, but <html> is named in it.",
+            "config.php": "<?php echo 1; ?>",
+            "view.php": "<html><body><?= $title ?></body></html>",
+        },
+    )
+    assert find_reader(site) == "html"
+    links, _ = what(build_documents([site], tmp_path / "store"))
+    assert links == {
+        "index.html": {"about"},
+        "about": {"show.php?id=7"},
+        "show.php?id=7": {"old.aspx"},
+        "old.aspx": {"index.html"},
+    }
+
+
+def test_templates_and_tables_of_data_do_not_decide_what_a_folder_is(tmp_path, caplog):
+    files = {**NOTES, **{f"theme/{number}.html": "{% extends 'base' %}<p>{{ page }}</p>" for number in range(9)}}
+    assert find_reader(write_site(tmp_path / "templates", files)) == "markdown"
+    assert "9 files" in caplog.text
+    assert "--format html reads them in place of it" in caplog.text
+    files = {**NOTES, **{f"data/{number}.csv": "year,sum\n1,2\n" for number in range(9)}}
+    assert find_reader(write_site(tmp_path / "data", files)) == "markdown"
+    files = {"a.csv": "id,text\n1,Words.\n", "b.csv": "id,text\n2,Words.\n", "README.md": "What this is."}
+    assert find_reader(write_site(tmp_path / "tables", files)) == "csv"
+
+
+def test_what_is_refused_for_its_suffix_says_how_it_is_read(tmp_path):
+    site = write_site(tmp_path / "site", {"a.note": "See [[b]].", "b.note": "See [[a]]."})
+    with pytest.raises(ValueError, match=re.escape(f"'{site}/**/*.note'")):
+        build_store(site, tmp_path / "none", format="markdown")
+    store = build_store(f"{site}/**/*.note", tmp_path / "store", vocabulary="train:100", format="markdown")
+    assert len(what(store)[0]) == 2

@@ -37,10 +37,11 @@ from linkbert.corpora.reader import (
     load_reader,
     make_options,
 )
-from linkbert.corpora.sources import find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
+from linkbert.corpora.sources import choose, find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, read_counters, shard_files, shard_path, write_shard
 from linkbert.files import (
     STORE_FORMAT,
+    Chosen,
     has_address,
     read_json,
     remove,
@@ -129,22 +130,32 @@ def _make_plan(
         raise ValueError("no source was given, and no Document: name a dump, a file of JSON lines, a folder or a tar")
     if name:
         load_reader(name)
-    described: list[dict[str, Any]] = []
+    found: list[tuple[Path, str]] = []
     for path in sources:
         if not has_address(path) and not path.is_file() and not path.is_dir():
             reason = "is neither a file nor a folder" if path.exists() else "is not there"
             raise ValueError(f"{path} {reason}: check the path")
         if not has_address(path) and path.is_dir() and to.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"{to} lies in {path}, which is to be read: put the store elsewhere")
-        measured, reader = {"bytes": 0, "mark": ""}, ""
+        reader = name or ""
         try:
-            measured = _measure(path)
-            reader = name or find_reader(path)
+            reader = reader or find_reader(path)
         except ValueError:
             if len(sources) == 1:
                 raise
-        shown = "the Documents" if DOCUMENTS.fullmatch(path.name) else without_secrets(str(path))
+        found.append((path, reader))
+    described: list[dict[str, Any]] = []
+    sources[:] = []
+    for path, reader, shown in _put_together(found):
+        measured = {"bytes": 0, "mark": ""}
+        try:
+            measured = _measure(path)
+        except ValueError:
+            if len(found) == 1:
+                raise
+            reader = ""
         described.append({"path": shown, **measured, "reader": reader})
+        sources.append(path)
     if (trees := sum(map(is_tree, sources))) > 1:
         log.warning("%s trees are read as one: where ids are paths, the first of files with one path is kept", trees)
     made = make_options((source["reader"] for source in described if source["reader"]), options)
@@ -154,6 +165,25 @@ def _make_plan(
         "options": {reader: dataclasses.asdict(each) for reader, each in made.items()},
         "links_table": table and {"path": str(table), **_measure(table)},
     }
+
+
+def _put_together(found: list[tuple[Path, str]]) -> Iterator[tuple[Path, str, str]]:
+    """Yield sources, their readers and what they are called; files of one reader of trees, as a glob names, are one."""
+    together: dict[str, list[Path]] = {}
+    for path, reader in found:
+        alone = (
+            has_address(path) or is_tree(path) or path.is_symlink() or not reader or not load_reader(reader).read_file
+        )
+        if not alone:
+            together.setdefault(reader, []).append(path)
+    for path, reader in found:
+        files = together.get(reader, [])
+        shown = "the Documents" if DOCUMENTS.fullmatch(path.name) else without_secrets(str(path))
+        if path not in files or len(files) == 1:
+            yield path, reader, shown
+        elif path == files[0]:
+            tree = choose(files, load_reader(reader).settings)
+            yield tree, reader, f"{len(files):,} files of {tree}"
 
 
 def _measure(path: Path) -> dict[str, Any]:
@@ -199,7 +229,8 @@ def _dates_of(path: Path, reader: str) -> str:
         elif path.is_dir():
             row = load_reader(reader)
             for file in walk_folder(path):
-                if not file.cause and plain_name(file.name).lower().endswith(row.suffixes + row.inside):
+                ends = isinstance(path, Chosen) or plain_name(file.name).lower().endswith(row.suffixes + row.inside)
+                if not file.cause and ends:
                     dates.append((file.name, file.size, (path / file.name).stat().st_mtime_ns))
         else:
             dates = [path.stat().st_size, path.stat().st_mtime_ns]

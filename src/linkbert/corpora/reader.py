@@ -126,7 +126,7 @@ class Reader:
     yields Shards and `read(shard, options, skipped)` reads one; else `read(path, options)` reads a whole source. All of
     them yield Records. `options` is a frozen dataclass of `option` fields, whose __post_init__ may refuse values with a
     ValueError. `suffixes` are the ends of the names of its files, `marks` patterns of the heads of some, `inside` other
-    suffixes that they may have.
+    suffixes that they may have, `head` how files begin that are its own where their names do not tell.
     `called(name)` lists what links call the file of this name, its id first: so a symbolic link is another name. With
     `sample`, a survey gets the data of so many files, evenly drawn, and None of the others. Files of more
     than `largest` bytes are left out. Of documents of one id the first counts, or the `latest`.
@@ -143,6 +143,7 @@ class Reader:
     suffixes: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     marks: tuple[bytes, ...] = ()
+    head: bytes = b""
     largest: int = 64 << 20
     latest: bool = False
 

@@ -35,6 +35,7 @@ from linkbert.corpora.reader import CUT, EMPTY, OTHER, Deletion, FaultError, Rea
 from linkbert.files import (
     COMPRESSIONS,
     PIECE,
+    Chosen,
     CutFileError,
     Member,
     decompressed_blocks,
@@ -67,6 +68,11 @@ SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files we
     r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|r|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
 )
+UNTOLD = re.compile(
+    r"(?:^|/)[^./?]+(?:\?[^/]*)?$|\.(?:aspx?|cfm|cgi|do|jsp|php\d?)(?:\?[^/]*)?$", re.I
+)  # perhaps a page
+SAMPLE = 40  # files of a folder that are opened to tell whether they are its documents
+_TEMPLATE = re.compile(rb"\{%-?\s*(?:extends|block|include|import|load|layout|render|if|for|macro|set)\b|\A---\s")
 LONGEST_HEADER = 1 << 20  # bytes in which a file of a tar is described
 NOT_UTF8, LATEST = 0x8000, 63  # a flag of ours, of a name in a zip; the last version that zipfile lists (6.3)
 MANY = 10_000  # files, or faults, of a shard
@@ -85,6 +91,21 @@ class File(NamedTuple):
     def source(self, tree: Path) -> Path:
         """Make the path by which it is opened."""
         return tree / self.name if self.data is None else cast(Path, Member(f"{tree}/{self.name}", self.data))
+
+
+def choose(files: list[Path], settings: tuple[str, ...]) -> Path:
+    """Make one tree of files, such as a glob names: the folder that holds them all, and what its site says of itself.
+
+    >>> str(choose([Path("docs/a/x.md"), Path("docs/b.md")], ()))
+    'docs'
+    """
+    plain = not any(file.is_absolute() or ".." in file.parts for file in files)
+    paths = [*map(str, files)] if plain else [os.path.abspath(file) for file in files]
+    folder = Path(os.path.commonpath([os.path.dirname(path) for path in paths]) or ".")
+    names = {Path(path).relative_to(folder).as_posix() for path in paths}
+    around = {(folder / name).parent for name in names} | {folder}
+    names |= {(each / name).relative_to(folder).as_posix() for name in settings for each in around}
+    return cast(Path, Chosen(folder, frozenset(names)))
 
 
 def is_tree(path: Path) -> bool:
@@ -152,10 +173,13 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
     start = stop = size = count = 0
 
     def wanted(name: str) -> bool:
-        return not tree or plain_name(name).lower().endswith(suffixes)
+        return not tree or plain_name(name).lower().endswith(suffixes) or (isinstance(path, Chosen) and not tells(name))
 
     def tells(name: str) -> bool:
         return PurePosixPath(name).name in row.settings
+
+    def may_be(name: str) -> bool:
+        return bool(row.head) and UNTOLD.search(name) is not None
 
     def add_faults(shard: Shard) -> Shard:
         shard = replace(shard, faults=(*faults, *shard.faults), others=dict(others))
@@ -165,10 +189,13 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
 
     largest = _largest(row, options) if row.read_file else LARGEST
     alone = File(path.name, size=1, position=0 if tree else source_size(path))
-    for file in list_files(path, lambda name: wanted(name) or tells(name), largest) if tree else [alone]:
+    for file in (
+        list_files(path, lambda name: wanted(name) or tells(name) or may_be(name), largest) if tree else [alone]
+    ):
+        is_page = wanted(file.name) or (may_be(file.name) and _is_page(file, path, row))
         if file.cause == LINK and file.leads_to and row.called:
             links.append((file.name.rstrip("/"), file.leads_to))
-        elif file.cause != CUT and not file.name.endswith("/") and not wanted(file.name):
+        elif file.cause != CUT and not file.name.endswith("/") and not is_page:
             others[OTHER + suffix_of(file.name)] += 1
             if row.survey:
                 told = tells(file.name) and not file.cause and file.size <= LONGEST_SETTINGS
@@ -199,9 +226,18 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
         raise ValueError(where if cause not in (OUTSIDE, LINK, TOO_LARGE, TOO_LONG, INSTALLED) else f"{where}: {cause}")
     if not count:
         there = ", ".join(f"{kind.removeprefix(OTHER)} {number}" for kind, number in others.most_common(10))
-        raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}")
+        kind = next((each for each, _ in others.most_common(1)), OTHER).removeprefix(OTHER)
+        way = f"; files that are named ('{path}/**/*{kind}') are read whatever they end in" if kind[:1] == "." else ""
+        raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}{way}")
     if files or faults or others or also:
         yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files), also=also))
+
+
+def _is_page(file: File, tree: Path, row: Reader) -> bool:
+    """Return whether a file whose name does not tell begins as those of a reader do."""
+    with suppress(CutFileError, OSError):
+        return not file.cause and re.match(row.head, _head(file.source(tree))) is not None
+    return False
 
 
 def _largest(row: Reader, options: Any) -> int:
@@ -407,7 +443,11 @@ def _is_long(path: Path) -> bool:
 
 def walk_folder(folder: Path) -> Iterator[File]:
     """Yield the files of a folder, and what is refused: first what lies less deep, by name."""
+    chosen = folder.names if isinstance(folder, Chosen) else ()
+    folder = folder.folder if isinstance(folder, Chosen) else folder
     position, root, places = 0, folder.resolve(), [folder]
+    if chosen:
+        places = sorted({(folder / name).parent for name in chosen}, key=lambda place: (len(place.parts), place))
     for place in places:  # they become more: the tree is read from the top down
         shut = list[OSError]()
         _, folders, names = next(os.walk(place, onerror=shut.append), ("", [], []))
@@ -416,10 +456,12 @@ def walk_folder(folder: Path) -> Iterator[File]:
         folders = sorted(name for name in folders if name[0] != ".")
         inner = [each for name in folders if not _is_long(each := place / name) and not each.is_symlink()]
         packages = {each for each in inner if _INSTALLED.search(each.relative_to(folder).as_posix())}
-        places += [each for each in inner if each not in packages]
-        for file in (place / name for name in [*folders, *sorted(names)] if name[0] != "."):
+        places += [] if chosen else [each for each in inner if each not in packages]
+        for file in (place / name for name in [*folders, *sorted(names)] if chosen or name[0] != "."):
             inside = file.relative_to(folder).as_posix()
-            if file in packages:
+            if chosen and inside not in chosen:
+                continue
+            if file in packages or (chosen and _INSTALLED.search(inside)):
                 yield File(f"{inside}/", cause=INSTALLED)
             elif _is_long(file):
                 yield File(f"{inside[:99]}~{inside[-99:]}/", cause=TOO_LONG)  # perhaps a folder
@@ -610,12 +652,17 @@ def find_reader(path: Path) -> str:
 def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     unsure = {name: row for name, row in readers.items() if row.inside and row.marks}
     inside = tuple(suffix for row in unsure.values() for suffix in row.inside)
-    files = list_files(path, lambda name: plain_name(name).lower().endswith(inside), most=PIECE)
-    first = list(islice(files, LOOKED_AT))
+    wanted = lambda name: plain_name(name).lower().endswith(inside) or bool(UNTOLD.search(name))  # noqa: E731
+    first = list(islice(list_files(path, wanted, most=PIECE), LOOKED_AT))
     groups: dict[str, list[File]] = {}  # by suffix
-    for file in (each for each in first if not each.cause):
-        groups.setdefault(suffix_of(file.name), []).append(file)
     count, size, kinds = Counter[str](), Counter[str](), dict[str, list[str]]()
+    for file in (each for each in first if not each.cause):
+        pages = [name for name, row in readers.items() if row.head and UNTOLD.search(file.name)]
+        if reader := next((name for name in pages if _is_page(file, path, readers[name])), ""):
+            count[reader] += 1
+            kinds.setdefault(reader, [])
+        else:
+            groups.setdefault(suffix_of(file.name), []).append(file)
     for suffix, group in groups.items():
         reader, plain = "", plain_name(group[0].name).lower()
         candidates = {name: row for name, row in unsure.items() if plain.endswith(row.inside)}
@@ -647,11 +694,14 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         said = f"{path} holds {what}: {part} {there}; {ways}"
         raise ValueError(next((file.name for file in first if file.cause == CUT), said))
     size["csv"] *= 2 * count["csv"] >= count.total()  # tables beside pages are data
+    aside = [each for each in count if len(count) > 1 and _is_aside(path, each, readers[each], groups, kinds[each])]
+    meant = [each for each, _ in count.most_common() if each not in aside] or [count.most_common(1)[0][0]]
     total = sum(file.size for file in first if not file.cause)
-    found = next((reader for reader, bytes_ in size.most_common(1) if 2 * bytes_ > total), count.most_common(1)[0][0])
+    found = next((reader for reader, bytes_ in size.most_common(1) if 2 * bytes_ > total), meant[0])
+    found = found if found in meant else meant[0]
     if found == "text":  # which has no links: pages that have some are meant, if there are a few
-        pages = (other for other, number in count.most_common() if readers[other].read_file and other != found)
-        found = next((other for other in pages if count[other] > 1 and 3 * count[other] >= count[found]), found)
+        linked = (other for other in meant if readers[other].read_file and other != found)
+        found = next((other for other in linked if count[other] > 1 and 10 * count[other] >= count[found]), found)
     found = next((other for other in count if {*kinds[found]} <= {*readers[other].inside}), found)  # wikitext has .md
     notebook = [file.name for file in groups.get(".zim", ())] == ["notebook.zim"]  # settings of the editor Zim
     for other in [each for each in count if each != found and not {*kinds[each]} <= {*readers[found].inside}]:
@@ -662,8 +712,24 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         if readers[other].plan and path.is_dir():  # whose ids are not paths in the folder
             remedy = f"name {' '.join(repr(f'{path}/**/*{suffix}') for suffix in kinds[other])}, too"
         said = f"{count[other]:,} file{'s' * (count[other] > 1)} of {path} left out, which is read as {found}"
-        log.warning("%s: to read what the reader %s takes, %s", said, other, remedy)
+        log.warning("%s: --format %s reads them in place of it; to read both, %s", said, other, remedy)
     return found
+
+
+def _is_aside(path: Path, reader: str, row: Reader, groups: dict[str, list[File]], suffixes: list[str]) -> bool:
+    """Return whether files of a folder are no documents of it: tables its reader refuses, templates of pages."""
+    files = sorted((file for suffix in suffixes for file in groups[suffix]), key=lambda file: -file.size)
+    if (not row.plan and reader != "html") or not path.is_dir():
+        return False
+    tried = list[bool]()
+    for file in files[: SOME if row.plan else SAMPLE]:
+        try:
+            if row.plan:
+                next(row.plan(file.source(path), row.options()))
+            tried.append(not row.plan and bool(_TEMPLATE.search(_head(file.source(path)))))
+        except (ValueError, OSError) as error:
+            tried.append(getattr(error, "cause", "") != CUT and not isinstance(error, CutFileError | OSError))
+    return 2 * sum(tried) > len(tried)
 
 
 def _head(path: Path) -> bytes:

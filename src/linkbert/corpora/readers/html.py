@@ -648,4 +648,5 @@ READER = Reader(
     options=Options,
     called=lambda name: [name, *names(name)],
     suffixes=SUFFIXES,
+    head=rb"(?is)(?:<!--.{0,2000}?-->\s*|<\?xml[^<>]*>\s*)*(?:<!doctype\s+html|<html[\s>])(?!.*<\?(?:php|=))",
 )
