@@ -663,3 +663,20 @@ def test_lists_of_a_search_and_contents_of_a_page_are_no_text(tmp_path):
         ("b.html", "B."),
     ]
     assert skipped.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("href", "target"),
+    [
+        ("b.md#x", ("guide/b", "x")),
+        ("../b.ipynb", ("b", "")),
+        ("/c.rst", ("c", "")),
+        ("https://example.org/c.md", ("https://example.org/c.md", "")),
+        ("zotero://select/1#x", ("zotero://select/1", "x")),
+        ("urn:isbn:1", None),
+        ("mailto:a@b.org", None),
+        ("https:c.html", None),
+    ],
+)
+def test_what_pages_were_made_from_and_other_schemes(href, target):
+    assert resolve(href, Place(folder="guide/")) == target

@@ -1,6 +1,7 @@
 """Markdown: what becomes of each mark, where links lead, and that no input costs more than its size."""
 
 import io
+import json
 import re
 import tarfile
 import time
@@ -20,6 +21,7 @@ from linkbert.corpora.build import build_documents
 from linkbert.corpora.reader import Skipped
 from linkbert.corpora.readers import markdown
 from linkbert.corpora.readers.markdown import LARGEST, PIECE, read_page
+from linkbert.corpora.readers.pages import NO_NOTEBOOK
 from linkbert.corpora.sources import TOO_LARGE, find_reader, read_source
 from linkbert.graph.links import add_graph
 from linkbert.records import Document, Redirect
@@ -466,6 +468,79 @@ def test_a_block_without_marks_reads_as_the_parser_reads_it(block):
             patch.setattr(markdown, "_MARKED", marked)
             found.append(read_page(source, "page"))
     assert found[0] == found[1]
+
+
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "source": ["# First\n", "\n", "See [b](deep/b.ipynb#x)."]},
+        {"cell_type": "code", "source": ["print(1)"], "outputs": []},
+        {"cell_type": "markdown", "source": "More."},
+    ]
+}
+OLD_NOTEBOOK = {"worksheets": [{"cells": [{"cell_type": "heading", "level": 2, "source": ["Old, [a](../a.ipynb)"]}]}]}
+
+
+def test_of_a_notebook_the_cells_that_are_text_are_read(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.ipynb").write_text(json.dumps(NOTEBOOK))
+    (tmp_path / "deep" / "b.ipynb").write_text(json.dumps(OLD_NOTEBOOK))
+    for name, text in (("cut", '{"cells": ['), ("list", "[]"), ("cell", '{"cells": [{"cell_type": "markdown"}]}')):
+        (tmp_path / f"{name}.ipynb").write_text(text)
+    documents, _, skipped = read(tmp_path)
+    assert [(each.id, each.title, each.text) for each in documents] == [
+        ("a", "First", "See b.\nMore."),
+        ("deep/b", "b", "Old, a"),
+    ]
+    assert [link_of(link) for each in documents for link in each.links] == [("deep/b", "x"), ("a", "")]
+    assert skipped[NO_NOTEBOOK] == 3
+
+
+@pytest.mark.parametrize("suffix", ["rst", "org", "adoc", "docx", "ipynb", "md", "html"])
+def test_links_may_name_what_pages_were_made_from(tmp_path, suffix):
+    (tmp_path / "a.md").write_text(f"See [b](deep/b.{suffix}).")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.md").write_text(f"See [a](../a.{suffix}).")
+    documents, *_ = read(tmp_path)
+    assert [link.target for each in documents for link in each.links] == ["deep/b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("head", "title", "text"),
+    [
+        ("Title: Oak\nDate: 2020-01-01\nTags: a,\n  b\nslug: tree\n\n", "Oak", "Text."),
+        ("title: Oak\n\n", "Oak", "Text."),
+        ("Date: 2020-01-01\nTitle: Oak\n\n", "Oak", "Text."),
+        ("Summary: a sentence.\n\n", "page", "Summary: a sentence.\nText."),
+        ("Title: no line of a header\nfollows.\n\n", "page", "Title: no line of a header follows.\nText."),
+    ],
+)
+def test_lines_of_a_header_are_front_matter(tmp_path, head, title, text):
+    (tmp_path / "page.md").write_text(f"{head}Text.")
+    (document,), *_ = read(tmp_path)
+    assert (document.title, document.text) == (title, text)
+
+
+def test_addresses_of_generators_and_programs_lead_to_pages(tmp_path):
+    forms = [
+        "{filename}/deep/b.md",
+        "{filename}deep/b.md",
+        "|filename|deep/b.md",
+        "link://slug/b",
+        "link://filename/deep/b.md",
+    ]
+    forms += [
+        "obsidian://open?vault=v&file=deep%2Fb",
+        "obsidian://vault/v/b",
+        "bear://x-callback-url/open-note?title=B",
+    ]
+    (tmp_path / "a.md").write_text("\n".join(f"[{number}](<{form}>)" for number, form in enumerate(forms)))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.md").write_text(
+        "Title: B\nslug: b\n\n[x](zotero://select/1), [y](mailto:a@b). [[!tag z]]Words."
+    )
+    (a, b), *_ = read(tmp_path)
+    assert [link.target for link in a.links] == ["deep/b"] * len(forms)
+    assert ([link.target for link in b.links], b.text) == (["zotero://select/1"], "x, y. Words.")
 
 
 @pytest.mark.data

@@ -628,6 +628,10 @@ MARKS = [
     "[[a|",
     '::: {.a title="b',
     "1. !!! ",
+    '[[!a "',
+    "[[!a [[b]]",
+    "title: a\n",
+    "title: a\n b",
 ]
 BOOKS = ["# a {#b", "# a {#", "\\index{a", "[-@sec-a", "\\@ref(a:", "a"]  # the last behind the first
 

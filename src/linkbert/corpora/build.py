@@ -387,7 +387,9 @@ _LOST = r"""
 WITH links AS (SELECT id, link.target AS target, link.start AS place
                FROM (SELECT id, unnest(links) AS link FROM document_rows ANTI JOIN dropped USING (shard, row))),
      known AS (SELECT id AS target FROM document_rows UNION SELECT source FROM redirect_rows),
-     lost AS (SELECT id, target, regexp_extract(target, '^(?:\w+:)?//(?:[^/?#]*@)?([^/?#]+)', 1) AS host,
+     lost AS (SELECT id, target, coalesce(
+                        nullif(regexp_extract(target, '^(?i)(?:(?:https?|ftp):)?//(?:[^/?#]*@)?([^/?#]+)', 1), ''),
+                        regexp_extract(target, '^[A-Za-z][\w+.-]*://[^/?#]*')) AS host,
                      if(target IN (FROM empty), 'empty', if(host = '', 'missing', 'elsewhere')) AS cause
               FROM links ANTI JOIN known USING (target)),
      named AS (SELECT cause, if(cause = 'elsewhere', host, target) AS target, min(id) AS source, count(*) AS links

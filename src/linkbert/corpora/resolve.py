@@ -16,6 +16,7 @@ SUFFIXES = (".html", ".htm", ".xhtml", ".shtml")
 _INDEX = re.compile(r"(?:^|(?<=/))(?:index|default)\.(?:x|s)?html?$", re.IGNORECASE)
 _PACKINGS = (".gz", ".xz", "bz2", "zst")
 _PACKED = re.compile(r"(?<=html|.htm)\.(?:gz|bz2|xz|zst)$", re.IGNORECASE)
+_MADE_FROM = re.compile(r"\.(?:md|mdx|markdown|ipynb|rst|a(?:scii)?doc)$", re.IGNORECASE)  # which links may still name
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+(?!html?$)[a-z]{2,}(?::\d+)?", re.IGNORECASE)  # such as "www.example.org"
 _NO_HOST = re.compile(r"[\s<>\[\]^|%\x00-\x1f]")
@@ -96,12 +97,15 @@ def resolve(href: str, place: Place) -> tuple[str, str] | None:
     """
     found = _locate(href, place)
     if found is None:
-        return None
+        other, _, fragment = href.strip().partition("#")  # an address of another kind, such as "zotero://select/x"
+        scheme = _SCHEME.match(other)
+        leads = scheme and scheme[1].lower() not in ("http", "https", *NOWHERE) and other.startswith("//", scheme.end())
+        return (other, unquote(fragment)) if leads else None
     host, path, query, fragment = found
     address = f"{host}/{path}"
     inside = not host or (bool(place.root) and address.startswith(place.root))
     if inside:
-        path = _PACKED.sub("", path) if path[-3:] in _PACKINGS else path
+        path = _PACKED.sub("", path) if path[-3:] in _PACKINGS else _MADE_FROM.sub("", path)
         target = place.top + f"{host}/{path}"[len(place.root) :] if host else path
     else:
         path = _INDEX.sub("", path)
@@ -162,10 +166,17 @@ def _without_dots(path: str) -> str:
 
 # ---- notes
 
-NOTE_SUFFIX = re.compile(r"\.(?:[qr]?md|mdx|markdown|html?)\Z", re.IGNORECASE)
+NOTE_SUFFIX = re.compile(  # of pages, and of what pages are made from: links often keep that
+    r"\.(?:[qr]?md|mdx|mdwn|mkdn?|mdown|markdown|ipynb|html?|rst|org|a(?:scii)?doc|docx)\Z", re.IGNORECASE
+)
 MEDIA = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
 )
+OF_PELICAN = re.compile(r"^(?:\{|\||%7B)(?:filename|static|attach|index)(?:\}|\||%7D)", re.IGNORECASE)
+NOWHERE = {  # schemes whose addresses are no documents
+    *("about", "blob", "callto", "cid", "data", "geo", "irc", "ircs", "javascript", "magnet", "mailto", "mid", "sip"),
+    *("sms", "tel", "xmpp"),
+}
 _SCHEME_OR_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
 
 
@@ -187,9 +198,9 @@ def note_path(path: str, folder: str) -> str:
 def resolve_in_note(address: str, folder: str) -> tuple[str, str] | None:
     """Return what an address in a note means, and its fragment; None where it leads to no document."""
     path, _, fragment = address.partition("#")
-    if _SCHEME_OR_HOST.match(path):
-        web = path.lower().startswith(("http:", "https:", "ftp:", "//"))
-        return (path, unquote(fragment)) if web and not MEDIA.search(path) else None
+    if scheme := _SCHEME_OR_HOST.match(path):
+        leads = scheme[0][:-1].lower() not in NOWHERE and not MEDIA.search(path)
+        return (path, unquote(fragment)) if leads else None
     path = unquote(path.partition("?")[0])
     if not path or MEDIA.search(path):
         return None

@@ -65,7 +65,7 @@ _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|$))")
 TOO_LARGE, TOO_LONG = "file too large (left out)", "name too long (left out)"
 PATIENCE, TOO_SLOW = 120, "file takes too long (left out)"  # seconds of the processor for a file of a tree
 SELDOM = re.compile(  # suffixes of what is seldom a document: 400 such files weigh as much as one that may be
-    r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|ipynb|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|r|rb|rs|scss|"
+    r"\.(?:c|cpp|cs|css|eot|gif|go|h|ico|ini|java|jpe?g|js|json|jsx|kt|lock|map|meta|mp[34]|php|png|po|py|r|rb|rs|scss|"
     r"sh|sql|svg|swift|toml|ttf|tsx?|vue|webm|webp|woff2?|ya?ml)\b|no suffix"
 )
 UNTOLD = re.compile(

@@ -28,12 +28,13 @@ from linkbert.corpora.readers.pages import (
     SETTINGS,
     Options,
     Pages,
+    id_of,
     read_said,
+    read_text,
     survey,
 )
 from linkbert.corpora.readers.site import cut_out, is_exponent, mark_exponents, read_table, words
 from linkbert.corpora.resolve import note_path, unquote
-from linkbert.corpora.sources import decode_text
 from linkbert.records import Document, Link, Redirect
 
 if TYPE_CHECKING:
@@ -138,10 +139,9 @@ _MARKS = {  # inside a block, by how they start, and what they are: "" is droppe
 
 def read_file(name: str, data: bytes, pages: Pages, skipped: Skipped) -> Iterator[Record]:
     """Read a file: a Document, if there is text in it."""
-    path = PurePosixPath(normalize("NFC", name))
-    id_, mdx = str(path.with_suffix("")), path.suffix.lower() == ".mdx"
-    mdx |= pages.dialect.name == "docusaurus"  # which reads .md so, too
-    source = decode_text(data, name, skipped)
+    path, id_ = PurePosixPath(normalize("NFC", name)), id_of(name)
+    mdx = path.suffix.lower() == ".mdx" or pages.dialect.name == "docusaurus"  # which reads .md so, too
+    source = read_text(name, data, skipped)
     if "\ntype_: " in source[-40:] and (item := _JOPLIN.search(source)):
         if item[1] != "1":
             skipped[NO_NOTE] += 1
@@ -718,6 +718,7 @@ _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
+_ORDER = re.compile(r'\[\[!\w(?:[^\[\]"]++|"[^"]{0,500}"|\[\[[^\[\]\n]{0,200}\]\]){0,40}+\]\]')  # of ikiwiki
 _BLOCK = re.compile(r"(?<!\]\()\(\(([0-9a-f]{8}-[0-9a-f-]{27})\)\)")
 _ROW = re.compile(r"^[ ]{0,3}\|.*\[\[.*", re.MULTILINE)
 _CELL_LINK = re.compile(r"(\[\[[^\[\]|\n\\]+)\|(?=[^\[\]|\n]*\]\])")
@@ -778,6 +779,8 @@ def to_commonmark(source: str) -> str:
     if "**" in source and not source.isascii():
         source = _BOLD.sub(lambda found: found[1] or found[2], source)
     source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
+    if "[[!" in source:
+        source = _ORDER.sub("", source)
     if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
         source = _LINES.sub(
             lambda line: f"\n{next(filter(None, line.group('said', 'label', 'title', 'block', 'tip')), '')}\n", source
@@ -896,7 +899,7 @@ def _dedent(lines: list[str]) -> Iterator[str]:
         yield line.removeprefix(outline)
 
 
-SUFFIXES = (".md", ".mdx", ".markdown", ".qmd", ".rmd")
+SUFFIXES = (".md", ".mdx", ".markdown", ".mdwn", ".mdown", ".mkd", ".mkdn", ".qmd", ".rmd", ".ipynb")
 READER = Reader(
     read_file=read_file, survey=survey, settings=SETTINGS, options=Options, suffixes=SUFFIXES, largest=LARGEST
 )

@@ -17,12 +17,22 @@ from datetime import date
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import accumulate, islice
+from pathlib import PurePosixPath
 from posixpath import join
 from unicodedata import normalize
 
 from linkbert.corpora.reader import Skipped, option
 from linkbert.corpora.readers.site import read_table
-from linkbert.corpora.resolve import MEDIA, NOTE_SUFFIX, as_latin1, note_name, note_path, resolve_in_note, unquote
+from linkbert.corpora.resolve import (
+    MEDIA,
+    NOTE_SUFFIX,
+    OF_PELICAN,
+    as_latin1,
+    note_name,
+    note_path,
+    resolve_in_note,
+    unquote,
+)
 from linkbert.corpora.sources import decode_text
 
 log = logging.getLogger(__name__)
@@ -36,6 +46,7 @@ LOOKED_AT = 2_000  # wiki links with a label that say which side is the page
 BARE = 5  # addresses of a word that have to name one page each, and three quarters of all that are seen
 MOST_SITES = 50  # of which so many have most links
 LARGEST = 8 << 20  # bytes of a file
+NO_NOTEBOOK = "notebook that is not JSON, or has no cells (left out)"
 HEAD = 1 << 16  # characters of a page in which it says its names
 
 _APART = re.compile(r"[\s_+-]+")
@@ -79,6 +90,16 @@ _ADDRESSES = (  # of those that start with letters of their own the search is fa
 )
 _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
+_OF_PROGRAM = re.compile(  # of Obsidian, Bear, Logseq, and of Nikola
+    r"(?!https?:)\w[\w+.-]*://(?:[^#]*?[?&](?:file|page|title|name|filepath)=([^&#]+)"
+    r"|(?:slug|filename|vault/[^/]+)/([^?#]+))",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(  # of MultiMarkdown and Pelican: lines before the first blank one
+    r"(?:title|(?:date|authors?|slug|category|tags|status|lang|layout|css|summary)(?=[^\n]*\n[a-z][\w -]{0,40}:))"
+    r"[ \t]*:(?![:/])[^\n]*\n(?:(?:[a-z][\w -]{0,40}:(?![:/])|[ \t]+\S)[^\n]*\n)*(?=[ \t]*(?:\n|\Z))",
+    re.IGNORECASE,
+)
 _FILES = re.compile(r"^git(?:hub|lab)\.com/.*/files/")  # whose root is the top of the tree
 REPOSITORIES = ("github.com", "gitlab.com")
 _SETTING = re.compile(r"""([ \t]*)(?:- )?["']?([\w/-]+)["']?[ \t]*[:=][ \t]*["']?([^"'\s#]*)""")
@@ -202,6 +223,9 @@ class Pages:
         # Of ReadMe.io: the page of that slug or file.
         if named := re.match(r"(?:doc|ref|page):([\w-]+)(?:#(.*))?\Z", address):
             return (self.find_name(named[1], page) or note_path(named[1], "")), named[2] or ""
+        if (app := _OF_PROGRAM.match(address)) and (note := self.find_name(unquote(app[1] or app[2]), page)):
+            return note, unquote(address.partition("#")[2])
+        address = OF_PELICAN.sub("", address)
         address = re.sub(r"^(?:@(?:site|note)?|[#:])(?=/)" + r"|^(?:project|path):" * bool(self.shown), "", address)
         address = address if "://" in address else re.sub(r"\\|%5C", "/", address)  # as Windows parts folders
         if address.startswith("xref:"):  # of DocFX: the uid of a page, or of a member in the folder of its module
@@ -416,6 +440,28 @@ def _in_wiki(path: str) -> str:
     return (outside(f"//{REPOSITORIES['/-/' in path]}{path}") if _OF_WIKI.match(path) else "") or path
 
 
+def id_of(name: str) -> str:
+    """Return the id of a file's page: its path without the suffix, in one form of Unicode."""
+    return str(PurePosixPath(normalize("NFC", name)).with_suffix(""))
+
+
+def read_text(name: str, data: bytes, skipped: Skipped) -> str:
+    """Return a file as Markdown: of a notebook (.ipynb) the cells that are text, and its headings of old."""
+    text = decode_text(data, name, skipped)
+    if not name.lower().endswith(".ipynb"):
+        return text
+    try:
+        book = json.loads(text)
+        sheets = [book, *book.get("worksheets", ())]
+        cells = [cell for sheet in sheets for cell in sheet.get("cells", ())]
+        marks = {"markdown": lambda _: "", "heading": lambda cell: "#" * cell.get("level", 1) + " "}
+        kinds = [(marks[cell["cell_type"]], cell) for cell in cells if cell["cell_type"] in marks]
+        return "\n\n".join(mark(cell) + "".join(cell["source"]) for mark, cell in kinds)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        skipped.note(NO_NOTEBOOK, name)
+        return ""
+
+
 def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     r"""Return what a page says of its names, by key, in front matter or as properties, and where its text starts.
 
@@ -427,8 +473,10 @@ def read_said(text: str) -> tuple[list[tuple[str, str]], int]:
     front = _FRONT.match(text, 0, HEAD)
     if text[:99].lstrip()[:1] == "{" and (of_json := _read_json(text)):
         return of_json
-    if front and _KEY.match(front[2]):
-        rows = [(key, value) for indent, key, sign, value in _SAID.findall(front[2]) if not indent and sign != "::"]
+    front = front if front and _KEY.match(front[2]) else _HEADER.match(text, 0, HEAD)
+    if front:
+        found = _SAID.findall(front[front.lastindex or 0])
+        rows = [(key, value) for indent, key, sign, value in found if not indent and sign != "::"]
         start = front.end()
     else:  # properties of an outline are lines; those before its first item or blank line are the page's
         own = _ITEM.split(text, maxsplit=1)[0]
@@ -477,9 +525,10 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     shown = list[tuple[str, str]]()  # what autorefs may name, by page
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
     for name, data in files:
-        text = decode_text(data, name, Skipped())
-        id_ = NOTE_SUFFIX.sub("", normalize("NFC", name))
+        text, id_ = read_text(name, data, Skipped()), id_of(name)
         paths.append(name)
+        if not NOTE_SUFFIX.search(name):
+            pages.add(normalize("NFC", name), id_)
         said[id_], start = read_said(text)
         if books and name.rpartition("/")[2][:1] == "_":
             pages.included[id_] = text[start:]

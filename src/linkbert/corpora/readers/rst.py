@@ -18,7 +18,7 @@ from typing import Any
 
 from linkbert.corpora.reader import NO_TEXT, OTHER, Reader, Record, Skipped
 from linkbert.corpora.readers.markdown import PIECE, WORDS, Writer, pieces
-from linkbert.corpora.resolve import resolve_in_note
+from linkbert.corpora.resolve import OF_PELICAN, resolve_in_note
 from linkbert.corpora.sources import TOO_LARGE, decode_text
 from linkbert.records import Document
 
@@ -472,7 +472,7 @@ class _Page:
         while node is not None and "refuri" not in node and (steps := steps + 1) < DEPTH:  # names may mean names
             anonymous = steps == 1 and node.get("anonymous")
             node = next(self.unnamed, None) if anonymous else self.named.get(node.get("refname"))
-        uri = node.get("refuri", "") if node is not None else ""
+        uri = OF_PELICAN.sub("", node.get("refuri", "")) if node is not None else ""
         for host in self.tree.hosts:
             if (path := re.sub("^https?://", "", uri)).startswith(host):
                 uri = f"/{path[len(host) :]}" + "index" * path.endswith("/")
