@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linkbert.corpora.reader import EMPTY, FaultError, Reader, Record, Shard, Skipped
-from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record, parse_columns
+from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_records, parse_columns
 from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream
 
 SHARD_BYTES = 4 << 20
@@ -81,8 +81,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
         for each in plain:
             record[each] = (_FLOAT if _NUMBERS.fullmatch(record[each]) else _ITEM).sub(r"\1", record[each]).strip()
         record = {each: cell for each, cell in record.items() if cell or each != columns.get("title")}
-        if made := make_record(record, skipped, where, columns):
-            yield made
+        yield from make_records(record, skipped, where, columns, options.markup)
 
 
 def _find_dialect(head: bytes) -> tuple[tuple[str, ...], str, bool]:

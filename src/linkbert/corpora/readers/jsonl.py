@@ -18,7 +18,7 @@ from typing import Any
 
 from linkbert.config import nearest
 from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Record, Shard, Skipped, number_as_text, option
-from linkbert.corpora.readers import wikipedia
+from linkbert.corpora.readers import markup, wikipedia
 from linkbert.corpora.readers.streams import (
     LARGEST_HELP,
     TOO_LARGE,
@@ -50,9 +50,12 @@ class Options:
     """Which keys or columns are what."""
 
     columns: str = option("", "which columns or keys are id, text, title and links: id=url,text=body,links=refs.*.id")
+    markup: str = option("", f"what texts are written in, whose words and links are meant: {', '.join(markup.KINDS)}")
 
     def __post_init__(self) -> None:
         parse_columns(self.columns)
+        if self.markup not in ("", *markup.KINDS):
+            raise ValueError(f"--markup {self.markup} is not known: {nearest(self.markup, markup.KINDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,8 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
             where += f" (id {record.get('id')!r:.80})"
         if not columns and isinstance(record, dict) and (form := wikipedia.find_form(record)):
             yield from wikipedia.read_record(form, record, where, skipped)
-        elif made := make_record(record, skipped, where, columns):
-            yield made
+        else:
+            yield from make_records(record, skipped, where, columns, "none" if ours else options.markup)
 
 
 def load_json(text: str, skipped: Skipped, where: str) -> Any:
@@ -229,6 +232,19 @@ def _read_marks(body: str, known: dict[str, Any], record: dict[str, Any]) -> tup
         spans += [{"start": len(out), "end": len(out) + len(shown), "ref_id": name}] if kind == "cite" and shown else []
         out += shown + plain
     return out, spans
+
+
+def make_records(record: Any, skipped: Skipped, where: str, columns: dict[str, str], kind: str) -> Iterator[Record]:
+    """Make a Document of an object, of the words and links of its text if that is written in a `kind` of markup."""
+    made = make_record(record, skipped, where, columns)
+    if not isinstance(made, Document) or kind == "none":
+        yield from filter(None, [made])
+    elif kind:
+        yield from markup.read_marked(made, kind, record.get("url"), where, skipped)
+    else:
+        if not made.links and (kind := markup.find_kind(made.text)):
+            skipped.note(f"text that seems to have links of {kind} (--markup {kind} reads them, none says no)", where)
+        yield made
 
 
 def make_record(

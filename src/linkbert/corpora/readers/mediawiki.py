@@ -207,7 +207,7 @@ _TEXT = re.compile(rb"<text(?:\s[^<>]*?)?(?:/>|>([^<]*))")
 _DELETED = re.compile(rb"<text\s[^<>]*\bdeleted=")
 _CDATA = re.compile(rb"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _NUMERIC = re.compile(rb"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});")
-_REDIRECT_TEXT = re.compile(
+REDIRECT_TEXT = re.compile(
     r"\s*#\s*(?:"
     + "|".join(re.escape(word).replace(r"\ ", "[ _]") for word in sorted(REDIRECT_WORDS))
     + r")\s*+:?\s*\[\[([^\[\]|{}<>\n]+)",
@@ -237,7 +237,7 @@ def _read_page(page: bytes, site: Site, skipped: Skipped) -> Document | Redirect
         return None
     text = _TEXT.search(revision)
     wikitext = _decode(text[1] or b"", title, skipped) if text else ""
-    declared, written = _REDIRECT.search(page), _REDIRECT_TEXT.match(wikitext)
+    declared, written = _REDIRECT.search(page), REDIRECT_TEXT.match(wikitext)
     targets = [_decode(declared[1] or declared[2] or b"", title, skipped)] if declared else []
     targets += [written[1]] if written else []
     if targets:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
-from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_record
+from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_records
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
 from linkbert.files import COMPRESSIONS, Member, one_line, open_source, source_size
 
@@ -129,8 +129,8 @@ def _read_rows(batch: pa.RecordBatch, options: Options, skipped: Skipped, file: 
         for number, values in enumerate(zip(*lists, strict=True), row):
             where = f"{file} row {number}"
             texts = [decode_utf8(value, skipped, where) if isinstance(value, bytes) else value for value in values]
-            if made := make_record(dict(zip(columns, texts, strict=True)), skipped, where, chosen):
-                yield made
+            record = dict(zip(columns, texts, strict=True))
+            yield from make_records(record, skipped, where, chosen, options.markup)
     elif batch.num_rows == 1:
         skipped.note(why, where)
     else:
@@ -142,6 +142,7 @@ def _choose(schema: pa.Schema, options: Options | None, file: str) -> dict[str, 
     if options is None:
         return dict(zip(schema.names, schema.names, strict=True))
     own = [field.name for field in schema if OWN.fullmatch(f"{field.name}: {field.type}")]
+    own += ["url"] if options.markup and "url" in schema.names else []
     return choose_columns(schema.names, options, file, own)
 
 

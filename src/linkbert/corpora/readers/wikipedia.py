@@ -30,7 +30,7 @@ def read_file(name: str, data: bytes, _: NoOptions, skipped: Skipped) -> Iterato
     end = text.rfind("</doc>") + 6  # behind it none is closed
     for found in _DOC.finditer(text[:end]):
         title = _TITLE.search(found[1])
-        yield from _with_anchors(unescape(title[1]) if title else "", found[2], _site(found[1]), name, skipped)
+        yield from _with_anchors(unescape(title[1]) if title else "", found[2], find_site(found[1]), name, skipped)
     if "<doc " in text[end:]:
         skipped.note("page cut off", name)
 
@@ -57,7 +57,7 @@ def find_form(record: dict[str, Any]) -> str:
 
 def read_record(form: str, record: dict[str, Any], where: str, skipped: Skipped) -> Iterator[Record]:
     """Read an object of JSON whose form is known."""
-    site = _site(str(record.get("url") or record.get("wiki") or ""), str(record.get("language") or ""))
+    site = find_site(str(record.get("url") or record.get("wiki") or ""), str(record.get("language") or ""))
     if form == "kilt":
         yield from _read_kilt(record, site, where, skipped)
     elif form == "anchors":
@@ -67,7 +67,8 @@ def read_record(form: str, record: dict[str, Any], where: str, skipped: Skipped)
         yield from _read_page(record, site, where, skipped)
 
 
-def _site(address: str, language: str = "") -> Site:
+def find_site(address: str, language: str = "") -> Site:
+    """Return the Wikipedia that an address is of, else that of a language, else the English one."""
     found = _WIKI.search(address[address.find("http") :])
     return Site(found[1] if found else language or "en", subpages=False)
 

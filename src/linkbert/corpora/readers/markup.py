@@ -1,0 +1,98 @@
+"""Texts of records that are written in HTML, Markdown or wikitext: their words and links, as of a page in a file.
+
+A record has no tree around it, so its links lead to ids, to titles, or, where the id or `url` is one, to addresses.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from linkbert.corpora.reader import Record, Skipped
+from linkbert.corpora.resolve import Place, find_place, names, note_name, note_path, resolve
+from linkbert.records import Document, Link, Redirect
+
+KINDS = ("html", "markdown", "wikitext", "none")
+NO_TEXT = "document without text"
+_WEB = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
+_SIGNS = {  # of links in each, after what stands in all of them
+    "html": ("<a ", re.compile(r"<a\s[^<>]{0,500}?href\s*=\s*[\"']?[^\s\"'<>]", re.IGNORECASE)),
+    "markdown": ("](", re.compile(r"\[[^\[\]\n]{1,200}\]\((?:https?://|[./#]|[\w-]+(?:/[\w-]+)*\.\w+)[^\s()]*\)")),
+    "wikitext": ("[[", re.compile(r"\[\[[^\W\d][^\[\]{}\n]{0,200}\]\]")),
+}
+Made = tuple[Document | Redirect | None, Iterable[str]]  # and what else it is called
+
+
+def find_kind(text: str) -> str:
+    """Return what a text with links in it seems to be written in, "" for none of the kinds.
+
+    >>> find_kind("See <a href='b'>b</a>."), find_kind("See [b](b.md)."), find_kind("See [[b]]."), find_kind("x[[1]]")
+    ('html', 'markdown', 'wikitext', '')
+    """
+    return next((kind for kind, (part, sign) in _SIGNS.items() if part in text and sign.search(text)), "")
+
+
+def read_marked(document: Document, kind: str, url: object, where: str, skipped: Skipped) -> Iterator[Record]:
+    """Yield a Document whose text was written so, and its other names; links that came beside it lose their places."""
+    from linkbert.corpora.readers import html
+
+    if kind == "html" and not html.is_bounded(document.text):
+        skipped.note(html.NESTED, where, document.id)
+        return
+    address = next((each for each in (url, document.id) if isinstance(each, str) and _WEB.match(each)), "")
+    read = {"html": _read_html, "markdown": _read_markdown, "wikitext": _read_wikitext}[kind]
+    made, others = read(document, address)
+    if not made or (isinstance(made, Document) and not made.text.strip()):
+        skipped.note(NO_TEXT, where, document.id)
+        return
+    if isinstance(made, Document):
+        beside = (replace(link, start=-1, end=-1) for link in document.links)
+        made = replace(made, links=(*made.links, *beside))
+    yield made
+    form = resolve(address, Place()) if address else None
+    called = dict.fromkeys((form[0] if form else "", *names(document.id), *others))
+    yield from (Redirect(name, document.id) for name in called if name not in ("", document.id))
+
+
+def _read_html(document: Document, address: str) -> Made:
+    from linkbert.corpora.readers import html
+
+    place = find_place("" if address else document.id, base=address)
+    if not (page := html.parse(document.text)):
+        return None, ()
+    links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place)))
+    title = page.title if document.title == document.id and page.title else document.title
+    return replace(document, title=title, text=page.text, links=links, sections=page.sections), ()
+
+
+def _read_markdown(document: Document, address: str) -> Made:
+    from linkbert.corpora.readers.markdown import read_page
+    from linkbert.corpora.readers.pages import INDEXES
+
+    place = find_place("", base=address)
+    own = note_path(f"{place.folder}{address.rpartition('/')[2]}" if place.host else document.id, "")
+    page = read_page(document.text, own)
+
+    def lead(link: Link) -> Link:
+        inside = not place.host or "://" in link.target or link.target[:2] == "[["
+        return link if inside else replace(link, target=f"https://{place.host}/{link.target}")
+
+    title = page.title if document.title == document.id and page.title else document.title
+    folder, _, last = own.rpartition("/")
+    paths = [] if place.host else [own, *[folder or "."] * (last.lower() in INDEXES)]
+    called = (note_name(name) for name in (document.id, title, *page.names) if name[:1] != "/")
+    links = tuple(map(lead, page.links))
+    return replace(document, title=title, text=page.text, links=links, sections=page.sections), [*paths, *called]
+
+
+def _read_wikitext(document: Document, address: str) -> Made:
+    from linkbert.corpora.readers import mediawiki, wikipedia
+    from linkbert.corpora.readers.site import name_subpages, normal_title, resolve
+    from linkbert.corpora.readers.wikitext import parse
+
+    site = wikipedia.find_site(address)
+    title = normal_title(document.title, site)
+    if moved := mediawiki.REDIRECT_TEXT.match(document.text):
+        to = resolve(moved[1], site)
+        return Redirect(document.id, to.title, to.fragment) if to.kind == "article" else None, [title]
+    text, links = parse(name_subpages(document.text, title) if site.subpages else document.text, site)
+    return replace(document, text=text, links=links), [title]
