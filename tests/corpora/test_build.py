@@ -701,10 +701,6 @@ def test_what_no_reader_takes_by_itself_names_a_way(tmp_path):
     (tmp_path / "a.xml").write_text("<memo/>")
     with pytest.raises(ValueError, match=r"--format xml reads it by XPaths, --format package\.module:reader"):
         find_reader(tmp_path / "a.xml")
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "1.json").write_text('{\n"id": "1"\n}')
-    with pytest.raises(ValueError, match=r"jq -c \. '.*/papers'/\*\.json > documents\.jsonl makes lines of objects"):
-        find_reader(tmp_path / "papers")
 
 
 def test_a_book_is_read_as_the_zip_of_pages_that_it_is(tmp_path):
@@ -747,7 +743,7 @@ def test_the_build_says_what_was_read_and_what_was_skipped(tmp_path):
     store = build_documents([folder], tmp_path / "store", options={"columns": "title=id"})
     assert store.manifest["skipped"] == {"empty file": 1}
     assert describe_build(store) == [
-        f"{folder}: read as jsonl (files *.jsonl, *.ndjson, compressed or not) --columns title=id",
+        f"{folder}: read as jsonl (files *.jsonl, *.ndjson, *.json, compressed or not) --columns title=id",
         "skipped 4 files: .tid 2, .png 1, no suffix 1",
     ]
 

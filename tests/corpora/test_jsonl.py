@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import random
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkbert.corpora.build import build_documents
-from linkbert.corpora.reader import Skipped
-from linkbert.corpora.readers import jsonl
+from linkbert.corpora.reader import CUT, Skipped
+from linkbert.corpora.readers import jsonl, streams
 from linkbert.corpora.sources import find_reader, read_source
 from linkbert.records import Document, Link
 
@@ -201,10 +202,14 @@ def test_what_is_no_json_lines_is_told_what_they_are(tmp_path):
             '{"url": "u", "body": "b"}',
             "a.jsonl line 1, with the keys url, body \\(--columns id=KEY,text=KEY",
         ),
-        ("a.jsonl", '[{"id": "a", "text": "b"}]\n', "one object a line: .* makes lines of an array, .*: not an object"),
-        ("a.jsonl", '{\n"id": "a"\n}\n', "one object a line: .*`jq -c .` of objects over several lines.: not JSON"),
+        ("a.jsonl", "[1, 2]\n", "a.jsonl before object 1: not an object"),
+        ("a.jsonl", '{\n"id": "a"\n}\n', "a.jsonl object 1, with the keys id .*: no text"),
+        (
+            "a.jsonl",
+            '{"id": "a",\n"text": "b"}\n',
+            "one object a line, or is an array of objects; `jq -c .`.*: not JSON",
+        ),
         ("a.jsonl", '\ufeff{"id": "a", "text": "b"}\n'.encode("utf-16-le"), "is UTF-16: `iconv"),
-        ("a.json", '[{"id": "a", "text": "b"}]\n', "of JSON, write one object a line, no array"),
     ):
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ValueError, match=said):
@@ -336,3 +341,70 @@ def test_a_link_that_is_a_list_is_counted_and_the_path_that_takes_its_items_name
         made = jsonl.make_record(record, skipped := Skipped(), "", {"links": path})
         links[path] = [link.target for link in made.links], skipped.total()
     assert links == {"refs.*.to": (["d"], 1), "refs.*.to.*": (["b", "c", "d"], 0)}
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text('a"\\{}[],\n é', max_size=6),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text('k"{', max_size=3), each, max_size=3),
+    max_leaves=6,
+)
+FORMS = [
+    lambda objects, indent: json.dumps(objects, indent=indent),
+    lambda objects, indent: "".join(json.dumps(each, indent=indent, ensure_ascii=False) + "\n" for each in objects),
+    lambda objects, _: "[\n" + "\n,".join(map(json.dumps, objects)) + "\n]\n",
+    lambda objects, indent: "\ufeff" + json.dumps([[each] for each in objects], indent=indent),
+]
+
+
+@given(
+    st.lists(st.dictionaries(st.text("ab", max_size=2), VALUES, max_size=3), max_size=4),
+    st.sampled_from(FORMS),
+    st.sampled_from([None, 0, 2]),
+    st.integers(1, 9),
+)
+@settings(max_examples=300, deadline=None)
+def test_objects_are_found_in_json_of_any_form(objects, form, indent, size):
+    data = form(objects, indent).encode() + b" "
+    blocks = [(data[at : at + size], at + size) for at in range(0, len(data), size)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "decompressed_blocks", lambda _: iter(blocks))
+        patch.setattr(streams, "source_size", lambda _: len(data))
+        shards = list(streams.cut_values(Path("a.json"), 5))
+    lines = [line for shard in shards for line in shard.data.split(b"\n") if line.strip()]
+    assert [json.loads(line) for line in lines] == objects
+    assert not [fault for shard in shards for fault in shard.faults]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "faults"),
+    [
+        ('[{"id": 1}, 2, {"id": 3}]', ["1", "3"], {"not an object"}),
+        ('[{"id": 1}, {"id": 2', ["1"], {CUT}),
+        ('[{"id": 1}, {"id": "2', ["1"], {CUT}),
+        ('[{"id": 1}, "x", "y"]', ["1"], {"not an object"}),
+        ('[{"id": 1}, {"a": "' + "long " * 500_000 + '"}, {"id": 3}]', ["1", "3"], {streams.TOO_LARGE}),
+        ('[{"id": 1}, {"a": ' + "[" * 1_200_000 + "]" * 1_200_000 + '}, {"id": 3}]', ["1", "3"], {streams.TOO_LARGE}),
+        ('[{"id": 1}, {"a": 1 2}, {"id": 3}]', ["1", "3"], {"not JSON"}),
+    ],
+)
+def test_what_is_amiss_in_an_array_costs_itself(tmp_path, text, found, faults):
+    source = tmp_path / "a.json"
+    source.write_text(re.sub(r'"id": (\d)', r'"id": \1, "text": "Text."', text))
+    store = build_documents([source], tmp_path / "store", options={"largest": 1})
+    assert ([document.id for document in store.documents()], {*store.manifest["skipped"]}) == (found, faults)
+
+
+def test_a_folder_of_objects_is_read_and_what_has_no_text_is_no_document(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.json").write_text(json.dumps({"id": name, "text": "Text.", "links": ["b"]}, indent=2))
+    (tmp_path / "package.json").write_text('{\n  "name": "x"\n}\n')
+    store = build_documents([tmp_path], tmp_path.with_name("store"))
+    assert [document.id for document in store.documents()] == ["a", "b", "c"]
+    assert store.manifest["skipped"] == {jsonl.NO_COLUMN: 1}
+    with pytest.raises(ValueError, match="no objects with id and text, but name: say --columns id=KEY,text=KEY"):
+        build_documents([tmp_path / "package.json"], tmp_path.with_name("none"))
+    (notes := tmp_path / "notes").mkdir()
+    (notes / "README.md").write_text("What this is.")
+    for number in range(9):
+        (notes / f"{number}.json").write_text('{"name": "x"}')
+    assert find_reader(notes) == "markdown"

@@ -640,7 +640,7 @@ def find_reader(path: Path) -> str:
         raise ValueError(f"{error}: nothing can be read of it, fetch it again") from None
     if not head:
         raise FaultError(EMPTY, f"{path} is empty: there is no document in it")
-    remedy = "name one with --format" if head[:1] != b"[" else "of JSON, write one object a line, no array, and name"
+    remedy = "name one with --format"
     for name in (
         name for name, row in readers.items() if suffix_of(plain_name(path.name)) in row.inside and not row.marks
     ):
@@ -688,8 +688,6 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
         if other := next(iter(told), ""):  # it reads them by what it is told
             what, name = f"mostly {strange} files, whose words only you know", f"{other} reads them by XPaths"
         ways = f"--format {name}, --format package.module:reader with a reader of your own (docs/extending.md)"
-        if not count and [*groups] == [".json"] and path.is_dir():
-            ways = f"jq -c . '{path}'/*.json > documents.jsonl makes lines of objects that jsonl reads; {ways}"
         part = f"among the first {LOOKED_AT:,} files are" if len(first) == LOOKED_AT else "it holds"
         said = f"{path} holds {what}: {part} {there}; {ways}"
         raise ValueError(next((file.name for file in first if file.cause == CUT), said))
@@ -725,7 +723,7 @@ def _is_aside(path: Path, reader: str, row: Reader, groups: dict[str, list[File]
     for file in files[: SOME if row.plan else SAMPLE]:
         try:
             if row.plan:
-                next(row.plan(file.source(path), row.options()))
+                next(row.plan(file.source(path), row.options()), None)
             tried.append(not row.plan and bool(_TEMPLATE.search(_head(file.source(path)))))
         except (ValueError, OSError) as error:
             tried.append(getattr(error, "cause", "") != CUT and not isinstance(error, CutFileError | OSError))

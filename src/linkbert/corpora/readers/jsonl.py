@@ -6,6 +6,7 @@ One object a line; `id` and `text` are needed. docs/formats.md has all keys. A b
 """
 
 import ast
+import codecs
 import json
 import re
 import sys
@@ -21,18 +22,20 @@ from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Record, 
 from linkbert.corpora.readers import markup, wikipedia
 from linkbert.corpora.readers.streams import (
     LARGEST_HELP,
+    OBJECTS,
     TOO_LARGE,
     check_largest,
     cut_stream,
+    cut_values,
     decode_utf8,
     number_lines,
 )
-from linkbert.files import MANY, too_many
+from linkbert.files import MANY, decompressed_blocks, too_many
 from linkbert.records import Document, Link, Redirect
 
 SHARD_BYTES = 4 << 20
 KEYS = ("id", "text", "title", "links")
-ONE_EACH = " (one object a line: `jq -c '.[]'` makes lines of an array, `jq -c .` of objects over several lines)"
+ONE_EACH = " (a file has one object a line, or is an array of objects; `jq -c .` makes lines of other forms)"
 _SEMICOLON, _BAR = re.compile(r"(?<!CO);|\n"), re.compile(r"\|")  # not that of old DOIs, "(SICI)...3.0.CO;2-2"
 _UNPARTED = re.compile(r"(['\"])\s+(?=['\"])")  # texts of an array, as pandas writes them
 _COMMA, _ANY_COMMA, _NUMBERS = re.compile(r",(?!\s)"), re.compile(r"[,\s]+"), re.compile(r"[\d.]+(?:[,\s]+[\d.]+)+")
@@ -40,6 +43,8 @@ _NONE = re.compile(r"""('[^']*'|"[^"]*")|(?<=[\[,\s])(?:nan|NaN|null|NA|<NA>)(?=
 _SET = re.compile(r"(?:frozen)?set\((.*)\)", re.DOTALL)
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
 OF_LISTS = "link that is a list (left out; --columns links=PATH.* takes what is in it)"
+_OVER_LINES = re.compile(rb"\s*(?:\[|\{\s*\n)")  # how JSON begins that has no object a line
+LOOKED_AT = 100  # objects of a file that are looked at to see whether it has documents
 NO_COLUMN = "file without the columns (left out)"
 REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
 EDGE = {"source", "target", "link", "section"}  # the keys of an edge, as `linkbert export` writes it
@@ -112,22 +117,49 @@ def column_of(path: str, names: Sequence[str]) -> str:
 
 
 def plan(path: Path, options: Lines) -> Iterator[Shard]:
-    """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed."""
-    largest = sys.maxsize if DOCUMENTS.fullmatch(path.name) else options.largest << 20  # those were in memory already
-    return (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, largest) if shard.data or shard.faults)
+    """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed; so an array, and objects over lines."""
+    if DOCUMENTS.fullmatch(path.name):  # those were in memory already
+        yield from (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, sys.maxsize) if shard.data or shard.faults)
+        return
+    head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(codecs.BOM_UTF8)
+    largest, several = options.largest << 20, _OVER_LINES.match(head)
+    shards = cut_values(path, SHARD_BYTES, largest) if several else cut_stream(path, b"\n", SHARD_BYTES, largest)
+    for shard in shards:
+        if ".json" in path.suffixes and shard.first_line == 1:  # which may be anything
+            _check_keys(shard, parse_columns(options.columns))
+        if shard.data or shard.faults:
+            yield shard
+
+
+def _check_keys(shard: Shard, columns: dict[str, str]) -> None:
+    """Refuse a file of which no object among the first has an id and a text."""
+    found = list[str]()
+    for line in [line for line in (shard.data or b"").split(b"\n") if line.strip()][:LOOKED_AT]:
+        with suppress(ValueError):
+            record = load_json(line.decode(errors="replace"), Skipped(), "")
+            made = select(record, columns) if columns and isinstance(record, dict) else record
+            if not isinstance(made, dict) or wikipedia.find_form(made) or {"redirect", *EDGE} & {*made}:
+                return
+            if all(made.get(key) is not None for key in ("id", "text")):
+                return
+            found = found or [", ".join(record) or "no key"]
+    if found:
+        said = f"{shard.path} has no objects with {' and '.join(columns.get(key, key) for key in ('id', 'text'))}"
+        raise FaultError(NO_COLUMN, f"{said}, but {found[0]:.200}: say --columns id=KEY,text=KEY")
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     columns, name = parse_columns(options.columns), PurePosixPath(shard.path).name
     ours = DOCUMENTS.fullmatch(name)
+    kind = "object" if (made_lines := shard.extra == OBJECTS) else "line"
     for number, line, last in number_lines(shard):
-        where = f"documents[{number - 1}]" if ours else f"{name} line {number}"
+        where = f"documents[{number - 1}]" if ours else f"{name} {kind} {number}"
         try:
             record = load_json(decode_utf8(line, skipped, where), skipped, where)
         except ValueError as error:
-            cause = getattr(error, "cause", CUT if last else "not JSON")
-            skipped.note(cause, where + ONE_EACH * (number == 1))
+            cause = getattr(error, "cause", CUT if last and not made_lines else "not JSON")
+            skipped.note(cause, where + ONE_EACH * (number == 1 and not made_lines))
             continue
         if ours and isinstance(record, dict):
             where += f" (id {record.get('id')!r:.80})"
@@ -379,5 +411,10 @@ def _is_id(text: str) -> bool:
 
 
 READER = Reader(
-    plan=plan, read=read, options=Lines, suffixes=(".jsonl", ".ndjson"), inside=wikipedia.FILES, marks=(rb"\A\{",)
+    plan=plan,
+    read=read,
+    options=Lines,
+    suffixes=(".jsonl", ".ndjson"),
+    inside=(*wikipedia.FILES, ".json"),
+    marks=(rb"\A(?:\[\s*,?\s*)?\{",),
 )

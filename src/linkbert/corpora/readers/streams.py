@@ -4,7 +4,9 @@ No record is held that is larger than a limit, of which these are all: it is pas
 """
 
 import codecs
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from linkbert.files import CutFileError, decompressed_blocks, source_size
 LARGEST = 64 << 20  # bytes of a record: a line, a page, a row; and of a file of XML in which there may be many
 LARGEST_TREE = 16 << 20  # bytes of a record of XML: parsed, it takes up to sixteen times as much
 TOO_LARGE = "record too large (left out)"
+NO_OBJECT, OBJECTS = "not an object", "objects"
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)|[{}\[\]]', re.DOTALL)  # of JSON
 LARGEST_HELP = "MiB of a line or a file at most, larger ones are left out  [default: 64]"
 
 
@@ -68,6 +72,70 @@ def cut_stream(path: Path, end: bytes, size: int, largest: int | None = None) ->
     if not position:
         raise FaultError(*faults[0] if faults else (EMPTY, f"{path} is empty: there is no document in it"))
     yield cut(len(pending), max(position, source_size(path)), last=True)
+
+
+def cut_values(path: Path, size: int, largest: int | None = None) -> Iterator[Shard]:
+    """Cut JSON that has no object a line, as an array or objects over several lines have, into shards of such lines.
+
+    `first_line` counts objects from 1 on. What stands between them, one over `largest` bytes (LARGEST), and one without
+    an end are faults.
+    """
+    largest = largest or LARGEST
+    pending, lines, faults, number, start, position, written = b"", list[bytes](), list[tuple[str, str]](), 1, 0, 0, 0
+    depth = at = first = enough = 0  # brackets that are open; in `pending`: where to look on, where the object starts
+    passing = False  # over an object that is too large
+
+    def cut(stop: int) -> Shard:
+        nonlocal start, number, written
+        shard = Shard(str(path), start, stop, b"\n".join(lines), number, tuple(faults), extra=OBJECTS)
+        start, number, written = stop, number + len(lines), 0
+        lines.clear()
+        faults.clear()
+        return shard
+
+    def check(between: bytes) -> None:
+        if between.translate(None, b" \t\r\n,[]"):
+            faults.append((NO_OBJECT, f"{path} before object {number + len(lines)}"))
+
+    try:
+        for block, stop in chain(decompressed_blocks(path), [(b"", 0)]):
+            pending, position = (pending + block).removeprefix(codecs.BOM_UTF8 if not start else b""), stop or position
+            if block and len(pending) < enough:  # a long text is not looked at again with each block
+                continue
+            for token in _TOKEN.finditer(pending, at):
+                mark, at = token[0][:1], token.start()
+                if mark == b'"' and not token[1]:
+                    enough = 2 * (len(pending) - first)  # its end comes with what follows
+                    if len(pending) - at > largest:
+                        check(b"" if depth else pending[first:])
+                        passing, pending, at, first = depth > 0, b'"' + pending[token.end() :], 0, 0
+                    break
+                at = token.end()
+                if mark == b"{" and not depth:
+                    check(pending[first : token.start()])
+                    first = token.start()
+                depth += mark in b"{[" and (depth > 0 or mark == b"{")
+                if mark in b"}]" and depth and not (depth := depth - 1):
+                    if passing or at - first > largest:
+                        faults.append((TOO_LARGE, f"{path} object {number + len(lines)}"))
+                    lines.append(b"" if passing or at - first > largest else pending[first:at].replace(b"\n", b" "))
+                    written, first, passing = written + len(lines[-1]), at, False
+            else:
+                at, enough = len(pending), 0
+            if at - first > largest:
+                check(b"" if depth else pending[first:at])
+                passing, first = passing or depth > 0, at
+            pending, at, first = pending[first:], at - first, 0
+            if written >= size:
+                yield cut(position)
+        check(b"" if depth else pending)
+        if depth:
+            faults.append((CUT, f"{path} ends in object {number + len(lines)}"))
+    except CutFileError as error:
+        faults.append((CUT, str(error)))
+    if not position:
+        raise FaultError(*faults[0] if faults else (EMPTY, f"{path} is empty: there is no document in it"))
+    yield cut(max(position, source_size(path)))
 
 
 def number_lines(shard: Shard) -> Iterator[tuple[int, bytes, bool]]:
