@@ -632,6 +632,10 @@ MARKS = [
     "[[!a [[b]]",
     "title: a\n",
     "title: a\n b",
+    '{{domxref("a',
+    "[a](@ref ",
+    "```@docs\n",
+    "# [a](@id ",
 ]
 BOOKS = ["# a {#b", "# a {#", "\\index{a", "[-@sec-a", "\\@ref(a:", "a"]  # the last behind the first
 
@@ -1325,3 +1329,104 @@ def test_addresses_of_a_word_are_pages_of_any_folder_where_most_are(tmp_path, ca
 def test_one_of_several_headings_below_a_text_names_no_page(tmp_path):
     files = {"a.md": "Words.\n\n# 1\n\nWords.\n\n# 2\n", "b.md": "Words.\n\n# Name\n", "c.md": "# First\n\n# 3\n"}
     assert led_to(read_tree(tmp_path, files | {"d.md": "[[1]] [[Name]] [[First]]"})["d"]) == ["[[1]]", "b", "c"]
+
+
+def seen(documents) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Return of each page its text, and what its links show and lead to."""
+    return {
+        each.id: (each.text, [(each.text[link.start : link.end], link.target) for link in each.links])
+        for each in documents
+    }
+
+
+MDN = {
+    "web/api/event/target": "A {{Glossary('api', \"APIs\")}}{{optional_inline}}.",
+    "web/css/_doublecolon_before": 'See {{domxref("Event.target")}}, {{CSSxRef("color")}}, {{RFC(9110, "x")}}.',
+    "web/css/color": '{{HTMLElement("a")}}, {{cssxref("::before", "before")}}, {{SVGAttr("color")}}.',
+    "web/html/element/a": '{{jsxref("Array.prototype.map()", "map()")}} {{ unknown("x") }}.',
+    "web/svg/attribute/color": "Paint.",
+    "web/javascript/array/map": "Of an array.",
+    "glossary/api": "An interface.",
+}
+
+
+def test_macros_of_mdn_are_words_and_links(tmp_path):
+    found = {
+        id_.split("/", 2)[2].removesuffix("/index"): said
+        for id_, said in seen(read_tree(tmp_path, MDN).values()).items()
+    }
+    at = "files/en-us/{}/index".format
+    assert found == {
+        "web/api/event/target": ("A APIs.", [("APIs", at("glossary/api"))]),
+        "web/css/_doublecolon_before": (
+            "See Event.target, color, RFC 9110.",
+            [
+                ("Event.target", at("web/api/event/target")),
+                ("color", at("web/css/color")),
+                ("RFC 9110", "https://datatracker.ietf.org/doc/html/rfc9110"),
+            ],
+        ),
+        "web/css/color": (
+            "<a>, before, color.",
+            [
+                ("<a>", at("web/html/element/a")),
+                ("before", at("web/css/_doublecolon_before")),
+                ("color", at("web/svg/attribute/color")),
+            ],
+        ),
+        "web/html/element/a": ("map() .", [("map()", at("web/javascript/array/map"))]),
+        "web/svg/attribute/color": ("Paint.", []),
+        "web/javascript/array/map": ("Of an array.", []),
+        "glossary/api": ("An interface.", []),
+    }
+
+
+def test_shortcodes_show_their_text(tmp_path):
+    terms = {
+        "glossary/pod.md": '{{< glossary_tooltip term_id="node-set" >}}: {{< glossary_definition term_id="pod" >}}',
+        "glossary/node-set.md": '{{< glossary_tooltip text="Pods" term_id="pod" >}}, {{< b text="Go" url="/glossary/pod" >}}.',
+    }
+    assert seen(read_tree(tmp_path, terms).values()) == {
+        "glossary/pod": ("node set:", [("node set", "glossary/node-set"), ("", "glossary/pod")]),
+        "glossary/node-set": ("Pods, Go.", [("Pods", "glossary/pod"), ("Go", "glossary/pod")]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sign"),
+    [
+        ("See [AUTOTITLE](/sub/b#x).", "See [AUTOTITLE](a.md).", ""),
+        ("See <doc:b>.", "See <doc:a>.", ""),
+        ("See <xref:bee>.", "See <xref:a>.", ""),
+        ("See [](sub/b.md).", "See [](../a.md).", "writerside.cfg"),
+    ],
+)
+def test_links_show_titles_where_the_tool_puts_them(tmp_path, a, b, sign):
+    files = {"a.md": f"---\ntitle: The first\n---\n{a}", "sub/b.md": f"---\ntitle: The second\nuid: bee\n---\n{b}"}
+    files |= {sign: ""} if sign else {}
+    assert seen(read_tree(tmp_path, files).values()) == {
+        "a": ("See The second.", [("The second", "sub/b")]),
+        "sub/b": ("See The first.", [("The first", "a")]),
+    }
+
+
+def test_what_has_no_title_shows_its_name(tmp_path):
+    found = read_tree(
+        tmp_path, {"a.md": "See <doc:Sub/gone>, <xref:System.String>, [AUTOTITLE](/gone), <https://x.org/>."}
+    )
+    assert found["a"].text == "See gone, String, , https://x.org/."
+
+
+def test_references_of_documenter_lead_to_headings_and_to_what_pages_are_about(tmp_path):
+    files = {
+        "man.md": "# Manual\n\n## [Types of things](@id types)\n\n[`foo`](@ref), [Other](@ref), [g](@ref guide-x), "
+        "[`M.bar(x)`](@ref), [n](@ref none).",
+        "other.md": "# Other\n\n### [Guide](@id guide-x)\n\n[t](@ref types), [Types of things](@ref).\n\n"
+        "```@docs\nM.foo\nM.bar(x::Int)\n```\n",
+    }
+    found = seen(read_tree(tmp_path, files).values())
+    assert found["man"] == (
+        "Types of things\nfoo, Other, g, M.bar(x), n.",
+        [("foo", "other"), ("Other", "other"), ("g", "other"), ("M.bar(x)", "other"), ("n", "none")],
+    )
+    assert found["other"] == ("Guide\nt, Types of things.", [("t", "man"), ("Types of things", "man")])

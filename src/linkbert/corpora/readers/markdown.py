@@ -7,6 +7,7 @@ Time and memory are bounded: 200,000 characters of any one mark take 2 s.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from bisect import bisect_left
@@ -26,6 +27,7 @@ from linkbert.corpora.readers.pages import (
     LARGEST,
     MOVED,
     SETTINGS,
+    WITHIN,
     Options,
     Pages,
     id_of,
@@ -382,6 +384,11 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
             match token.type:
                 case "text" if pages.shown and writer.open and token.content[:8] == "project:":
                     pass  # an address in "<>"
+                case "text" if writer.open and (found := _TITLE.match(token.content)):
+                    to = writer.open[-1][2] or ("", "")
+                    writer.add(
+                        pages.titles.get(to[0]) or (found[1] or found[2] or "").replace("-", " " * bool(found[1]))
+                    )
                 case "text" | "text_special" | "code_inline":
                     writer.add(token.content)
                 case "softbreak":
@@ -395,11 +402,13 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                     address = str(token.attrs["href"])
                     writer.open_link("link", pages.find_address(address, page))
                 case "link_close":
-                    if pages.shown and not seen and writer.open and writer.open[-1][1] == len(writer.parts):
-                        # MyST shows the title
-                        to, name = writer.open[-1][2] or ("", unquote(address.lstrip("#")))
+                    untold = not seen and bool(writer.open) and writer.open[-1][1] == len(writer.parts)
+                    there, name = (writer.open[-1][2] if untold else None) or ("", unquote(address.lstrip("#")))
+                    if untold and pages.dialect.name == "writerside":  # which shows the title, as MyST does
+                        writer.add(pages.titles.get(there, ""))
+                    elif untold and pages.shown:
                         kind = _COUNTED.get(name.partition("-")[0], "")
-                        writer.add(pages.shown.get(name, pages.shown.get(to, kind)))
+                        writer.add(pages.shown.get(name, pages.shown.get(there, kind)))
                     writer.close_link("link")
                 case "paired_open" | "paired_close":
                     around += token.nesting * token.hidden
@@ -687,8 +696,11 @@ _DIRECTIVE = re.compile(  # of MyST
     r"^([ \t]*)([`~:]{3,})\{([\w:-]+)\}[ ]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)((?:.*\n){0,2000}?)\1\2[ ]*$", re.MULTILINE
 )
 _SHORTCODE = re.compile(
-    r"""\{\{[<%]\s*[\w./-]+\s(?:[^{}"]|"[^"]*"){0,300}?\b(?:href|link|url)="([^"{}]+)"[^{}]{0,300}[>%]\}\}"""
+    r"""\{\{[<%]\s*([\w./-]+)\s(?:[^{}"]|"[^"]*"){0,300}?\b(?:href|link|url|term_id|text)="[^"{}]+"[^{}]{0,300}[>%]\}\}"""
 )
+_MACRO = re.compile(r"\{\{\s*(\w+)\(([^{}]{0,300}?)\)\s*\}\}")
+_ARGUMENT = re.compile(r"""\"([^\"]*)\"|'([^']*)'|([^\s,\"']+)""")
+MACROS: dict[str, list[str]] = read_table("macros.toml")
 _KRAMDOWN = re.compile(r"(?P<comment>\{::)comment\}")
 _H1 = re.compile(
     r"^ {0,3}<h1(?:\s[^<>]*)?>((?:(?!<h1|</h1).){1,1000})</h1>[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE
@@ -715,6 +727,9 @@ _SIZE = re.compile(r"(?<=\S)[ ]+=\d*%?(?:x\d*%?)?(?=\))")  # of an image, of Wik
 _PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comment of Obsidian that holds blocks
 _SHAPE = re.compile(r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL)  # of MDX
 _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
+_TITLE = re.compile(r"AUTOTITLE\Z|doc:(?:\S*/)?(\S+)\Z|xref:(?:\S*[./])?(\S+)\Z")  # where a link shows that of its page
+_AT_ID = re.compile(r"\[([^\[\]\n]+)\]\(@id[ ]*([\w:.-]*)\)")  # of Documenter.jl
+_AT_REF = re.compile(r"(?<!!)\[((?:`[^`\n]*`|[^\[\]\n`])+)\]\(@(?:ref|extref)[ ]*([^()\n]*(?:\([^()\n]*\))?)\)")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
 _RELATION = re.compile(r"([^,()\n][^()\n]*?) \(([^()\s]+\.(?:md|csv))\)")  # of Notion
 _NOTE_ADDRESS = re.compile(r"\]\((\[\[[^\[\]\n]+\]\])\)")
@@ -746,9 +761,11 @@ def to_commonmark(source: str) -> str:
     source = cut_out(source, _KRAMDOWN, "")
     if "{{cloze" in source:
         source = _CLOZE.sub(r"\1", source)
+    if "{{" in source and ")" in source:
+        source = _MACRO.sub(_put_macro, source)
     if "{{" in source or "{%" in source:
         source = _POST_LINK.sub(lambda post: f"[{post[2] or post[3] or post[1]}]([[{post[1]}]])", _without_code(source))
-        source = _SHORTCODE.sub(r"[](<\1>)", _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))
+        source = _SHORTCODE.sub(_put_shortcode, _EMBED.sub(r"!\1", _LINK.sub(_put_address, source)))
     if "<h1" in source or "<H1" in source:
         source = _H1.sub(lambda found: f"\n# {' '.join(found[1].split())}\n", source)
     if "\n:" in source or "\n{:" in source:
@@ -779,6 +796,9 @@ def to_commonmark(source: str) -> str:
     if "**" in source and not source.isascii():
         source = _BOLD.sub(lambda found: found[1] or found[2], source)
     source = _NOTE_ADDRESS.sub(r"](<\1>)", source)
+    if "](@" in source:
+        source = _AT_ID.sub(lambda found: found[1] + f" {{#{found[2]}}}" * bool(found[2]), source)
+        source = _AT_REF.sub(_put_reference, source)
     if "[[!" in source:
         source = _ORDER.sub("", source)
     if any(mark in source for mark in ("::", "*[", "8<", "///", "[TOC", "[toc", "[_", "<<<", "?> ", "!> ")):
@@ -788,6 +808,36 @@ def to_commonmark(source: str) -> str:
     if any(mark in source for mark in _INDENTED) or _OUTLINE.search(source):
         source = "\n".join(_dedent(source.split("\n")))
     return source
+
+
+def _put_reference(found: re.Match[str]) -> str:
+    """Write a reference of Documenter.jl as a link to the page that is about what it names, or has such a heading."""
+    name = found[2].strip('` "') or found[1].strip("`")
+    return f"[{found[1]}](<{WITHIN}:{re.sub(r'[<>]', '', name.partition('(')[0])}>)"
+
+
+def _put_macro(found: re.Match[str]) -> str:
+    """Write a macro of MDN as its words, and where it leads: {{domxref("Event.target")}}; one not known stays."""
+    name, given = found[1].lower(), [html.unescape("".join(each)) for each in _ARGUMENT.findall(found[2])]
+    if name not in MACROS or not given:
+        return found[0]
+    to, shown = MACROS[name]
+    named, _, place = re.sub(r"\s*\(.*|[<>]|(?<=\.)prototype\.", "", given[0]).partition("#")
+    if to[:7] != "https:/":
+        shown = (given[1:2] or [""])[0] or shown
+        named = re.sub(r"(?<![.])\.(?![.])", "/", named) if name in ("domxref", "jsxref", "webextapiref") else named
+        named = named.replace("::", "_doublecolon_").replace(":", "_colon_").replace(" ", "_")
+    shown = shown.format(given[0]) if "{}" in shown else shown
+    return f"[{f'`{shown}`' if '<' in shown else shown}](<{to.format(named)}{f'#{place}' * bool(place)}>)"
+
+
+def _put_shortcode(found: re.Match[str]) -> str:
+    """Write a shortcode that has an address, or a term of a glossary, as a link that shows its text, if it has one."""
+    said: dict[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
+    address, shown = next(filter(None, map(said.get, ("href", "link", "url"))), ""), said.get("text", "")
+    if term := said.get("term_id"):
+        address, shown = f"{WITHIN}glossary:{term}", shown or term.replace("-", " ") * ("definition" not in found[1])
+    return f"[{shown}](<{address}>)" if address else shown
 
 
 def _put_block(found: re.Match[str]) -> str:

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 ADDRESSES = ("permalink", "url", "slug", "id", "path")  # keys of front matter whose values are addresses
 MOVED = ("redirect_to", "redirect_url")  # of jekyll-redirect-from, DocFX: where a page that has no text leads
 FACTS = ("date", "category", "categories", "tags", "heading", *MOVED)  # and what stands in addresses, or is no name
+WITHIN = "within:"  # how addresses begin that we make of marks: "within:css:color", a page color below a folder css
 INDEXES = ("index", "readme", "_index")  # files that stand for their folder
 HOST_PAGES = 3  # different addresses of a host that have to name pages, and half of all that are seen
 HOST_PART = 5  # or so many in folders of the tree, and four fifths of those in such folders
@@ -79,6 +80,10 @@ _FIGURE = re.compile(  # of MyST, and its label
 )
 _HEADED = re.compile(r"^#{1,6}[ ]+(.*?)[ ]*(?:\{(?:[^{}#\n]*+#([\w:.-]++))?+[^{}\n]*+\})?[ ]*$", re.M)  # of Pandoc
 _SHOWN = re.compile(r"^::: ([\w.]+)[ \t]*$", re.MULTILINE)  # of mkdocstrings
+_LABELS = re.compile(  # of Documenter.jl: what a page is about, and its headings
+    r"^#{1,6}[ ]+(?:\[([^\[\]\n]+)\]\(@id[ ]*([^()\n]*)\)|(.+?))[ ]*$|^```@docs\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
+_SHOWS_TITLES = re.compile(r"\[AUTOTITLE\]|<(?:doc|xref):")  # of GitHub's docs, DocC, DocFX
 _FENCED = re.compile(r"^[ ]{0,3}(```+|~~~+).*?^[ ]{0,3}\1", re.MULTILINE | re.DOTALL)
 _LOCALE = r"[a-z]{2}(?:[-_][A-Za-z]{2,4})?"
 _LANGUAGE = re.compile(r"\.[a-z]{2}(?:-[a-z]{2,4})?\Z")
@@ -189,6 +194,7 @@ class Pages:
     latest: str = ""  # of Docusaurus, "/versioned_docs/version-2.0/": what is published at "/docs/"
     included: dict[str, str] = field(default_factory=dict)  # of Quarto, texts that others take in, by their ids
     shown: dict[str, str] = field(default_factory=dict)  # of MyST, titles: of pages by id, of labels
+    titles: dict[str, str] = field(default_factory=dict)  # of pages by id, where links show them
     chosen: list[str] = field(default_factory=list)  # links that several pages as near are meant by, until counted
     near: dict[tuple[str, int], dict[str, tuple[int, list[str]]]] = field(default_factory=dict)  # see _nearest
 
@@ -221,8 +227,12 @@ class Pages:
             return self.find_note(unquote(address if address[0] == "d" else address[2:-2]), page)[0]
         # Of Docusaurus, Zola: a file of the site's folder; Docsify, Joplin: a page; of MyST: one of this project.
         # Of ReadMe.io: the page of that slug or file.
-        if named := re.match(r"(?:doc|ref|page):([\w-]+)(?:#(.*))?\Z", address):
+        if named := re.match(r"(?:doc|ref|page):(?!//)([\w/-]+)(?:#(.*))?\Z", address):
             return (self.find_name(named[1], page) or note_path(named[1], "")), named[2] or ""
+        if named := re.match(rf"{WITHIN}([\w-]*):([^#]*)(?:#(.*))?\Z", address):  # of marks that name a kind of page
+            within = [each for _, each in self.ending(named[2]) if f"/{named[1]}/" in f"/{plain(each)}"]
+            to = min(within, key=len, default="") if named[1] else self.find_name(named[2], page)
+            return to or note_path(named[2], ""), named[3] or ""
         if (app := _OF_PROGRAM.match(address)) and (note := self.find_name(unquote(app[1] or app[2]), page)):
             return note, unquote(address.partition("#")[2])
         address = OF_PELICAN.sub("", address)
@@ -524,6 +534,7 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
     paths = [name for name in others if name.rpartition("/")[2] != "conf.py" or b"myst" in others[name]]
     shown = list[tuple[str, str]]()  # what autorefs may name, by page
     addresses, labelled = dict[str, None](), dict[tuple[str, str], None]()  # in order
+    defined, titled = set[tuple[str, str]](), False
     for name, data in files:
         text, id_ = read_text(name, data, Skipped()), id_of(name)
         paths.append(name)
@@ -539,6 +550,10 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
                 said[id_].append(("title" if alone else "heading", heading))
         addresses |= dict.fromkeys(found for pattern in _ADDRESSES for found in re.findall(pattern, text))
         labelled |= dict.fromkeys(_LABELLED.findall(text))
+        titled = titled or _SHOWS_TITLES.search(text) is not None
+        if "](@" in text or "\n```@" in text:
+            names = (each for found in _LABELS.findall(text) for part in found for each in part.split("\n"))
+            defined |= {(name.strip("` ").partition("(")[0], id_) for name in names if name.strip()}
         for label in (*_SHOWN.findall(text), *(_slug(title) for title, _ in _HEADED.findall(text))) if manual else ():
             shown.append((id_, label))
         marked = any(mark in text for mark in (")=", ":name:", ":label:"))
@@ -576,6 +591,11 @@ def survey(files: Iterable[tuple[str, bytes]], options: Options, others: Mapping
         pages.shown[id_] = next((name for key, name in rows if key in ("title", "heading")), id_)
         for label, _ in labels[id_]:
             pages.add(label, id_, 2)
+    if titled or pages.dialect.name == "writerside":
+        pages.titles = {id_: next((name for key, name in rows if key == "title"), "") for id_, rows in said.items()}
+    for name, id_ in sorted(defined):
+        for each in {name, name.rpartition(".")[2]}:
+            pages.add(each, id_, 2)
     for id_, name in shown if pages.dialect.name == "mkdocs" else ():
         pages.add(name, id_, 2)
     for id_ in (id_ for id_ in said if id_.lower() == "home"):  # of wikis
