@@ -351,6 +351,8 @@ VALUES = st.recursive(
 FORMS = [
     lambda objects, indent: json.dumps(objects, indent=indent),
     lambda objects, indent: "".join(json.dumps(each, indent=indent, ensure_ascii=False) + "\n" for each in objects),
+    lambda objects, _: "".join(map(json.dumps, objects)),
+    lambda objects, _: "".join(f"{json.dumps(each)},\n" for each in objects),
     lambda objects, _: "[\n" + "\n,".join(map(json.dumps, objects)) + "\n]\n",
     lambda objects, indent: "\ufeff" + json.dumps([[each] for each in objects], indent=indent),
 ]
@@ -392,6 +394,35 @@ def test_what_is_amiss_in_an_array_costs_itself(tmp_path, text, found, faults):
     source.write_text(re.sub(r'"id": (\d)', r'"id": \1, "text": "Text."', text))
     store = build_documents([source], tmp_path / "store", options={"largest": 1})
     assert ([document.id for document in store.documents()], {*store.manifest["skipped"]}) == (found, faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"n": 1, "data": [{"id": "a", "text": "b"}]}', "but n, data: jq -c '.data[]' makes lines of its data"),
+        (
+            '{"a": {"text": "b"}, "c": {"text": "d"}}',
+            "but a, c: jq -c 'to_entries[] | .value + {id: .key}' makes lines",
+        ),
+        ('{"key": 1, "refs": [1]}\n{"key": 2}', "but key, refs: say --columns id=KEY,text=KEY"),
+        ("{}", "but no key: say --columns"),
+    ],
+)
+def test_json_without_documents_at_its_top_says_a_way(tmp_path, text, said):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        build_documents([tmp_path / "a.json"], tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id": 1, "text": "a"}{"id": 2, "text": "b"}', '{"id": 1, "text": "a"},\n{"id": 2, "text": "b"},\n']
+)
+def test_objects_in_a_row_are_found(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    assert [document.id for document in build_documents([tmp_path / "a.json"], tmp_path / "store").documents()] == [
+        "1",
+        "2",
+    ]
 
 
 def test_a_folder_of_objects_is_read_and_what_has_no_text_is_no_document(tmp_path):

@@ -44,6 +44,7 @@ _SET = re.compile(r"(?:frozen)?set\((.*)\)", re.DOTALL)
 _MARK = re.compile(r"\{\{(\w+):([^{}]*)\}\}")
 OF_LISTS = "link that is a list (left out; --columns links=PATH.* takes what is in it)"
 _OVER_LINES = re.compile(rb"\s*(?:\[|\{\s*\n)")  # how JSON begins that has no object a line
+WRAPPED = 5  # keys at most of an object that is there for a list in it
 LOOKED_AT = 100  # objects of a file that are looked at to see whether it has documents
 NO_COLUMN = "file without the columns (left out)"
 REDIRECT = ("redirect", "target", "fragment")  # the columns of other names of documents
@@ -122,7 +123,7 @@ def plan(path: Path, options: Lines) -> Iterator[Shard]:
         yield from (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, sys.maxsize) if shard.data or shard.faults)
         return
     head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(codecs.BOM_UTF8)
-    largest, several = options.largest << 20, _OVER_LINES.match(head)
+    largest, several = options.largest << 20, _OVER_LINES.match(head) or _is_run_on(head, path)
     shards = cut_values(path, SHARD_BYTES, largest) if several else cut_stream(path, b"\n", SHARD_BYTES, largest)
     for shard in shards:
         if ".json" in path.suffixes and shard.first_line == 1:  # which may be anything
@@ -131,10 +132,19 @@ def plan(path: Path, options: Lines) -> Iterator[Shard]:
             yield shard
 
 
+def _is_run_on(head: bytes, path: Path) -> bool:
+    """Return whether the first line of a .json file is no object, such as "{...},", and not just a long one."""
+    line, more, _ = head.lstrip().partition(b"\n")
+    try:
+        return ".json" in path.suffixes and bool(more or len(head) < SHARD_BYTES >> 6) and not json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+
+
 def _check_keys(shard: Shard, columns: dict[str, str]) -> None:
     """Refuse a file of which no object among the first has an id and a text."""
-    found = list[str]()
-    for line in [line for line in (shard.data or b"").split(b"\n") if line.strip()][:LOOKED_AT]:
+    found, lines = list[str](), [line for line in (shard.data or b"").split(b"\n") if line.strip()]
+    for line in lines[:LOOKED_AT]:
         with suppress(ValueError):
             record = load_json(line.decode(errors="replace"), Skipped(), "")
             made = select(record, columns) if columns and isinstance(record, dict) else record
@@ -142,10 +152,19 @@ def _check_keys(shard: Shard, columns: dict[str, str]) -> None:
                 return
             if all(made.get(key) is not None for key in ("id", "text")):
                 return
-            found = found or [", ".join(record) or "no key"]
+            lists = (
+                key
+                for key, value in record.items()
+                if isinstance(value, list) and isinstance(next(iter(value), 0), dict)
+            )
+            inside = next(lists, "") if len(lines) == 1 and len(record) <= WRAPPED else ""
+            several = len(record) > 1 and all(isinstance(value, dict) for value in record.values())
+            way = f"jq -c '.{inside}[]' makes lines of its {inside}" if inside else "say --columns id=KEY,text=KEY"
+            way = "jq -c 'to_entries[] | .value + {id: .key}' makes lines of it" if several else way
+            found = found or [f"{', '.join(record) or 'no key':.200}: {way}"]
     if found:
         said = f"{shard.path} has no objects with {' and '.join(columns.get(key, key) for key in ('id', 'text'))}"
-        raise FaultError(NO_COLUMN, f"{said}, but {found[0]:.200}: say --columns id=KEY,text=KEY")
+        raise FaultError(NO_COLUMN, f"{said}, but {found[0]}")
 
 
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
