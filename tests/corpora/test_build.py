@@ -985,6 +985,16 @@ def test_files_that_are_named_are_one_tree_as_their_folder_is(tmp_path, files, s
     assert [source["path"] for source in named.manifest["sources"]] == [f"3 files of {site}"]
 
 
+def test_a_file_that_is_named_twice_or_linked_to_counts_once(tmp_path):
+    site = write_site(tmp_path / "site", PAGES)
+    (site / "deep" / "link.html").symlink_to("../a.html")
+    (site / "deep" / "out.html").symlink_to(write_site(tmp_path, {"out.html": "<p>Out.</p>"}) / "out.html")
+    store = build_documents([site / "a.html", site / "a.html", *sorted((site / "deep").iterdir())], tmp_path / "store")
+    assert [document.id for document in store.documents()] == ["a.html", "deep/b.html", "deep/c.html", "out.html"]
+    assert not store.manifest["skipped"]
+    assert "deep/link.html" in pq.read_table(store.path / "redirects")["source"].to_pylist()
+
+
 def test_of_a_tree_some_files_are_read_and_no_others(tmp_path):
     site = write_site(
         tmp_path / "site", {**NOTES, "deep/d.md": "Left out.", "deep/node_modules/e.md": "Left out, too."}
@@ -1032,6 +1042,8 @@ def test_templates_and_tables_of_data_do_not_decide_what_a_folder_is(tmp_path, c
     assert find_reader(write_site(tmp_path / "templates", files)) == "markdown"
     assert "9 files" in caplog.text
     assert "--format html reads them in place of it" in caplog.text
+    files = {**NOTES, **{f"layouts/{number}.html": '{{ define "main" }}<h1>{{ .Title }}</h1>' for number in range(9)}}
+    assert find_reader(write_site(tmp_path / "layouts", files)) == "markdown"
     files = {**NOTES, **{f"data/{number}.csv": "year,sum\n1,2\n" for number in range(9)}}
     assert find_reader(write_site(tmp_path / "data", files)) == "markdown"
     files = {"a.csv": "id,text\n1,Words.\n", "b.csv": "id,text\n2,Words.\n", "README.md": "What this is."}

@@ -169,20 +169,20 @@ def _make_plan(
 
 def _put_together(found: list[tuple[Path, str]]) -> Iterator[tuple[Path, str, str]]:
     """Yield sources, their readers and what they are called; files of one reader of trees, as a glob names, are one."""
-    together: dict[str, list[Path]] = {}
+    together: dict[str, dict[Path, None]] = {}
+    places = {path.resolve() for path, _ in found if not has_address(path) and not path.is_symlink()}
     for path, reader in found:
-        alone = (
-            has_address(path) or is_tree(path) or path.is_symlink() or not reader or not load_reader(reader).read_file
-        )
-        if not alone:
-            together.setdefault(reader, []).append(path)
-    for path, reader in found:
-        files = together.get(reader, [])
+        in_a_tree = bool(reader) and load_reader(reader).read_file is not None
+        alone = has_address(path) or is_tree(path) or (path.is_symlink() and path.resolve() not in places)
+        if in_a_tree and not alone:
+            together.setdefault(reader, {})[path] = None
+    for path, reader in dict.fromkeys(found):
+        files = together.get(reader, {})
         shown = "the Documents" if DOCUMENTS.fullmatch(path.name) else without_secrets(str(path))
         if path not in files or len(files) == 1:
             yield path, reader, shown
-        elif path == files[0]:
-            tree = choose(files, load_reader(reader).settings)
+        elif path == next(iter(files)):
+            tree = choose([*files], load_reader(reader).settings)
             yield tree, reader, f"{len(files):,} files of {tree}"
 
 

@@ -72,7 +72,10 @@ UNTOLD = re.compile(
     r"(?:^|/)[^./?]+(?:\?[^/]*)?$|\.(?:aspx?|cfm|cgi|do|jsp|php\d?)(?:\?[^/]*)?$", re.I
 )  # perhaps a page
 SAMPLE = 40  # files of a folder that are opened to tell whether they are its documents
-_TEMPLATE = re.compile(rb"\{%-?\s*(?:extends|block|include|import|load|layout|render|if|for|macro|set)\b|\A---\s")
+_TEMPLATE = re.compile(  # of Jinja, Liquid, Jekyll, Go, Handlebars
+    rb"\{%-?\s*(?:extends|block|include|import|load|layout|render|if|for|macro|set)\b|\A---\s"
+    rb"|\{\{-?\s*(?:(?:define|block|template|partial|range|with|if|end)\b|[.$#>/])"
+)
 LONGEST_HEADER = 1 << 20  # bytes in which a file of a tar is described
 NOT_UTF8, LATEST = 0x8000, 63  # a flag of ours, of a name in a zip; the last version that zipfile lists (6.3)
 MANY = 10_000  # files, or faults, of a shard
@@ -103,7 +106,10 @@ def choose(files: list[Path], settings: tuple[str, ...]) -> Path:
     paths = [*map(str, files)] if plain else [os.path.abspath(file) for file in files]
     folder = Path(os.path.commonpath([os.path.dirname(path) for path in paths]) or ".")
     names = {Path(path).relative_to(folder).as_posix() for path in paths}
-    around = {(folder / name).parent for name in names} | {folder}
+    around = {(folder / name).parent for name in names} | {
+        folder,
+        *(each for each in folder.glob("*") if each.is_dir()),
+    }
     names |= {(each / name).relative_to(folder).as_posix() for name in settings for each in around}
     return cast(Path, Chosen(folder, frozenset(names)))
 

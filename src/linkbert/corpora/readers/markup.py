@@ -6,6 +6,7 @@ A record has no tree around it, so its links lead to ids, to titles, or, where t
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 
 from linkbert.corpora.reader import Record, Skipped
 from linkbert.corpora.resolve import Place, find_place, names, note_name, note_path, resolve
@@ -17,7 +18,7 @@ _WEB = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 _SIGNS = {  # of links in each, after what stands in all of them
     "html": ("<a ", re.compile(r"<a\s[^<>]{0,500}?href\s*=\s*[\"']?[^\s\"'<>]", re.IGNORECASE)),
     "markdown": ("](", re.compile(r"\[[^\[\]\n]{1,200}\]\((?:https?://|[./#]|[\w-]+(?:/[\w-]+)*\.\w+)[^\s()]*\)")),
-    "wikitext": ("[[", re.compile(r"\[\[[^\W\d][^\[\]{}\n]{0,200}\]\]")),
+    "wikitext": ("[[", re.compile(r"(?<![\w\])])\[\[[^\W\d][^\[\]{}\n]{0,200}\]\]")),
 }
 Made = tuple[Document | Redirect | None, Iterable[str]]  # and what else it is called
 
@@ -79,7 +80,8 @@ def _read_markdown(document: Document, address: str) -> Made:
     title = page.title if document.title == document.id and page.title else document.title
     folder, _, last = own.rpartition("/")
     paths = [] if place.host else [own, *[folder or "."] * (last.lower() in INDEXES)]
-    called = (note_name(name) for name in (document.id, title, *page.names) if name[:1] != "/")
+    ends = accumulate(reversed(own.split("/")), lambda end, part: f"{part}/{end}")
+    called = (note_name(name) for name in (document.id, title, *page.names, *ends) if name[:1] != "/")
     links = tuple(map(lead, page.links))
     return replace(document, title=title, text=page.text, links=links, sections=page.sections), [*paths, *called]
 
