@@ -51,7 +51,7 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
     "(top)": 1_460,
     "corpora": 1_110,
-    "corpora/readers": 3_480,
+    "corpora/readers": 3_490,
     "graph": 133,
     "instances": 232,
     "model": 531,

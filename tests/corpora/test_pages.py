@@ -1408,6 +1408,11 @@ def test_links_show_titles_where_the_tool_puts_them(tmp_path, a, b, sign):
     }
 
 
+def test_directives_of_docc_go_and_what_they_enclose_stays(tmp_path):
+    page = '# A\n\n@Metadata {\n   @DisplayName("B")\n}\n\n@Row {\n   @Column(size: 2) {\n   Words.\n   }\n}\n\n@main stays.'
+    assert read_tree(tmp_path, {"x.docc/a.md": page})["x.docc/a"].text == "Words.\n@main stays."
+
+
 def test_what_has_no_title_shows_its_name(tmp_path):
     found = read_tree(
         tmp_path, {"a.md": "See <doc:Sub/gone>, <xref:System.String>, [AUTOTITLE](/gone), <https://x.org/>."}

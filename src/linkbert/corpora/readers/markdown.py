@@ -197,6 +197,8 @@ def read_page(source: str, id_: str, *, mdx: bool = False, pages: Pages | None =
         source = _EMPTY.sub(r"\1 <i></i>", source)
     if pages and pages.dialect.name == "mkdocs":
         source = _put_references(_OPTIONS.sub("", source))
+    if ".docc/" in id_:
+        source = _DOCC.sub("", source)
     if _NOTION.search(id_):
         source = _FIELDS.sub(_put_fields, source, count=1)
     source = to_commonmark(source)
@@ -728,6 +730,9 @@ _PERCENT = re.compile(r"^%%(?!%)(?!.*%%)|%%[ \t]*$", re.MULTILINE)  # of a comme
 _SHAPE = re.compile(r"=\{\s*(?:<>\s*)?<svg\b(?:(?!<svg\b).)*?</svg>\s*(?:</>\s*)?\}", re.DOTALL)  # of MDX
 _CLOZE = re.compile(r"\{\{cloze\s+([^{}\n]*)\}\}")
 _TITLE = re.compile(r"AUTOTITLE\Z|doc:(?:\S*/)?(\S+)\Z|xref:(?:\S*[./])?(\S+)\Z")  # where a link shows that of its page
+_DOCC = re.compile(  # directives of DocC: what they enclose is text, but for @Metadata
+    r"^[ \t]*(?:@Metadata\s*\{.{0,3000}?^[ \t]*\}|@[A-Z]\w*(?:\([^()\n]*\))?\s*\{?|\})[ \t]*$", re.MULTILINE | re.DOTALL
+)
 _AT_ID = re.compile(r"\[([^\[\]\n]+)\]\(@id[ ]*([\w:.-]*)\)")  # of Documenter.jl
 _AT_REF = re.compile(r"(?<!!)\[((?:`[^`\n]*`|[^\[\]\n`])+)\]\(@(?:ref|extref)[ ]*([^()\n]*(?:\([^()\n]*\))?)\)")
 _README = re.compile(r"^\[block:([\w-]+)\]\s*(\{(?:(?!\[/?block\b).)*\})\s*\[/block\][ \t]*$", re.MULTILINE | re.DOTALL)
