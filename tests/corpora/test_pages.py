@@ -1409,8 +1409,10 @@ def test_links_show_titles_where_the_tool_puts_them(tmp_path, a, b, sign):
 
 
 def test_directives_of_docc_go_and_what_they_enclose_stays(tmp_path):
-    page = '# A\n\n@Metadata {\n   @DisplayName("B")\n}\n\n@Row {\n   @Column(size: 2) {\n   Words.\n   }\n}\n\n@main stays.'
-    assert read_tree(tmp_path, {"x.docc/a.md": page})["x.docc/a"].text == "Words.\n@main stays."
+    page = (
+        '# A\n\n@Metadata {\n   @DisplayName("B")\n}\n\n@Row {\n   @Column(size: 2) {\n   Words.\n   }\n}\n\n@a stays.'
+    )
+    assert read_tree(tmp_path, {"x.docc/a.md": page})["x.docc/a"].text == "Words.\n@a stays."
 
 
 def test_what_has_no_title_shows_its_name(tmp_path):
