@@ -426,14 +426,15 @@ def test_objects_in_a_row_are_found(tmp_path, text):
 
 
 def test_a_folder_of_objects_is_read_and_what_has_no_text_is_no_document(tmp_path):
+    (folder := tmp_path / "in").mkdir()
     for name in "abc":
-        (tmp_path / f"{name}.json").write_text(json.dumps({"id": name, "text": "Text.", "links": ["b"]}, indent=2))
-    (tmp_path / "package.json").write_text('{\n  "name": "x"\n}\n')
-    store = build_documents([tmp_path], tmp_path.with_name("store"))
+        (folder / f"{name}.json").write_text(json.dumps({"id": name, "text": "Text.", "links": ["b"]}, indent=2))
+    (folder / "package.json").write_text('{\n  "name": "x"\n}\n')
+    store = build_documents([folder], tmp_path / "store")
     assert [document.id for document in store.documents()] == ["a", "b", "c"]
     assert store.manifest["skipped"] == {jsonl.NO_COLUMN: 1}
     with pytest.raises(ValueError, match="no objects with id and text, but name: say --columns id=KEY,text=KEY"):
-        build_documents([tmp_path / "package.json"], tmp_path.with_name("none"))
+        build_documents([folder / "package.json"], tmp_path / "none")
     (notes := tmp_path / "notes").mkdir()
     (notes / "README.md").write_text("What this is.")
     for number in range(9):
