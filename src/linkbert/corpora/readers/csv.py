@@ -16,6 +16,7 @@ from typing import Any
 
 from linkbert.corpora.reader import EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_records, parse_columns
+from linkbert.corpora.readers.markup import telling
 from linkbert.corpora.readers.streams import TOO_LARGE, cut_stream
 
 SHARD_BYTES = 4 << 20
@@ -63,6 +64,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
     yield Shard(str(path), start, stop, faults=tuple(faults), extra=(header, rows))
 
 
+@telling
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts rows, cells and links that are not as they should be."""
     name, (header, rows) = PurePosixPath(shard.path).name, shard.extra

@@ -167,6 +167,7 @@ def _check_keys(shard: Shard, columns: dict[str, str]) -> None:
         raise FaultError(NO_COLUMN, f"{said}, but {found[0]}")
 
 
+@markup.telling
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     columns, name = parse_columns(options.columns), PurePosixPath(shard.path).name
@@ -185,7 +186,7 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
         if not columns and isinstance(record, dict) and (form := wikipedia.find_form(record)):
             yield from wikipedia.read_record(form, record, where, skipped)
         else:
-            yield from make_records(record, skipped, where, columns, "none" if ours else options.markup)
+            yield from make_records(record, skipped, where, columns, options.markup)
 
 
 def load_json(text: str, skipped: Skipped, where: str) -> Any:
@@ -288,13 +289,9 @@ def _read_marks(body: str, known: dict[str, Any], record: dict[str, Any]) -> tup
 def make_records(record: Any, skipped: Skipped, where: str, columns: dict[str, str], kind: str) -> Iterator[Record]:
     """Make a Document of an object, of the words and links of its text if that is written in a `kind` of markup."""
     made = make_record(record, skipped, where, columns)
-    if not isinstance(made, Document) or kind == "none":
-        yield from filter(None, [made])
-    elif kind:
+    if isinstance(made, Document) and kind not in ("", "none"):
         yield from markup.read_marked(made, kind, record.get("url"), where, skipped)
-    else:
-        if not made.links and (kind := markup.find_kind(made.text)):
-            skipped.note(f"text that seems to have links of {kind} (--markup {kind} reads them, none says no)", where)
+    elif made:
         yield made
 
 

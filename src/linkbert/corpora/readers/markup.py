@@ -4,16 +4,21 @@ A record has no tree around it, so its links lead to ids, to titles, or, where t
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import wraps
 from itertools import accumulate
+from pathlib import PurePosixPath
+from typing import Any
 
-from linkbert.corpora.reader import Record, Skipped
+from linkbert.corpora.reader import DOCUMENTS, Record, Shard, Skipped
 from linkbert.corpora.resolve import Place, find_place, names, note_name, note_path, resolve
 from linkbert.records import Document, Link, Redirect
 
 KINDS = ("html", "markdown", "wikitext", "none")
 NO_TEXT = "document without text"
+TENTH = 10  # of documents, so many of which have to seem written so
 _WEB = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 _SIGNS = {  # of links in each, after what stands in all of them
     "html": ("<a ", re.compile(r"<a\s[^<>]{0,500}?href\s*=\s*[\"']?[^\s\"'<>]", re.IGNORECASE)),
@@ -30,6 +35,29 @@ def find_kind(text: str) -> str:
     ('html', 'markdown', 'wikitext', '')
     """
     return next((kind for kind, (part, sign) in _SIGNS.items() if part in text and sign.search(text)), "")
+
+
+def telling(read: Callable[..., Iterator[Record]]) -> Callable[..., Iterator[Record]]:
+    """Make a reader of tables count texts without links whose markup seems to have some, where one in TENTH has."""
+
+    @wraps(read)
+    def read_and_tell(shard: Shard, options: Any, skipped: Skipped) -> Iterator[Record]:
+        documents, found, where = 0, Counter[str](), dict[str, str]()
+        ours = options.markup or DOCUMENTS.fullmatch(PurePosixPath(shard.path).name)
+        for record in read(shard, options, skipped):
+            if isinstance(record, Document) and not ours:
+                documents += 1
+                if not record.links and (kind := find_kind(record.text)):
+                    found[kind] += 1
+                    where.setdefault(kind, f"{PurePosixPath(shard.path).name}, {record.id!r:.80}")
+            yield record
+        for kind, count in found.items():
+            if TENTH * count >= documents:
+                cause = f"text that seems to have links of {kind} (--markup {kind} reads them, none says no)"
+                skipped.note(cause, where[kind])
+                skipped[cause] += count - 1
+
+    return read_and_tell
 
 
 def read_marked(document: Document, kind: str, url: object, where: str, skipped: Skipped) -> Iterator[Record]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from linkbert.corpora import sources
 from linkbert.corpora.reader import CUT, EMPTY, FaultError, Reader, Record, Shard, Skipped
 from linkbert.corpora.readers.jsonl import Options, choose_columns, column_of, make_records
+from linkbert.corpora.readers.markup import telling
 from linkbert.corpora.readers.streams import LARGEST, TOO_LARGE, decode_utf8
 from linkbert.files import COMPRESSIONS, Member, one_line, open_source, source_size
 
@@ -66,6 +67,7 @@ def plan(path: Path, options: Options) -> Iterator[Shard]:
         yield Shard(str(path), start, start := bytes_ * end // rows, data, faults=faults, extra=(first, stop, row))
 
 
+@telling
 def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts rows and links that are not as they should be, and damage."""
     import pyarrow as pa
