@@ -504,6 +504,17 @@ def test_links_may_name_what_pages_were_made_from(tmp_path, suffix):
     assert [link.target for each in documents for link in each.links] == ["deep/b", "a"]
 
 
+def test_a_name_that_ends_so_is_another_name(tmp_path):
+    (tmp_path / "Archive.md").write_text("Kept: [[archive.org]], [[archive.md]].")
+    (tmp_path / "b.md").write_text("See [[archive.org]].")
+    documents, *_ = read(tmp_path)
+    assert [link.target for each in documents for link in each.links] == [
+        "[[archive.org]]",
+        "Archive",
+        "[[archive.org]]",
+    ]
+
+
 @pytest.mark.parametrize(
     ("head", "title", "text"),
     [

@@ -166,9 +166,8 @@ def _without_dots(path: str) -> str:
 
 # ---- notes
 
-NOTE_SUFFIX = re.compile(  # of pages, and of what pages are made from: links often keep that
-    r"\.(?:[qr]?md|mdx|mdwn|mkdn?|mdown|markdown|ipynb|html?|rst|org|a(?:scii)?doc|docx)\Z", re.IGNORECASE
-)
+NOTE_SUFFIX = re.compile(r"\.(?:[qr]?md|mdx|mdwn|mkdn?|mdown|markdown|ipynb|html?)\Z", re.IGNORECASE)
+SOURCE_SUFFIX = re.compile(rf"{NOTE_SUFFIX.pattern}|\.(?:rst|org|a(?:scii)?doc|docx)\Z", re.IGNORECASE)  # or made from
 MEDIA = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|bmp|avif|tiff?|ico|mp3|mp4|m4a|ogg|wav|flac|webm|mov|mkv|canvas)\Z", re.IGNORECASE
 )
@@ -192,7 +191,7 @@ def note_path(path: str, folder: str) -> str:
     ('trees/Oak', 'trees', '.')
     """
     whole = path.lstrip("/") if path.startswith("/") else join(folder, path)
-    return normalize("NFC", NOTE_SUFFIX.sub("", normpath(whole or ".")))
+    return normalize("NFC", SOURCE_SUFFIX.sub("", normpath(whole or ".")))
 
 
 def resolve_in_note(address: str, folder: str) -> tuple[str, str] | None:

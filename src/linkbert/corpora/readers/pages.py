@@ -27,6 +27,7 @@ from linkbert.corpora.resolve import (
     MEDIA,
     NOTE_SUFFIX,
     OF_PELICAN,
+    SOURCE_SUFFIX,
     as_latin1,
     note_name,
     note_path,
@@ -296,7 +297,7 @@ class Pages:
 
     def find_path(self, path: str, page: str) -> str | None:
         """Return the id of the page that a path means, seen from a page; from "/" it is one in the tree."""
-        written = bool(NOTE_SUFFIX.search(path))
+        written = bool(SOURCE_SUFFIX.search(path))
         inside = note_path(f"/{path}", "")
         while inside.startswith("../"):
             inside = inside[3:]
