@@ -49,9 +49,9 @@ CEILINGS = {  # lines of Python; (top) are the files beside the folders
 
 
 OWED = {  # lines above the ceiling, docs/log/size.md says for what; what is not said there must go
-    "(top)": 1_460,
+    "(top)": 1_470,
     "corpora": 1_110,
-    "corpora/readers": 3_490,
+    "corpora/readers": 3_520,
     "graph": 133,
     "instances": 232,
     "model": 531,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ from linkbert.instances.tokens import TokenStore, tokenise
 from linkbert.instances.vocabulary import load_vocabulary, make_vocabulary, trained_size
 from linkbert.records import Document, Link, Redirect
 from linkbert.workers import make_executor
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -216,6 +219,9 @@ def find_sources(sources: Iterable[Any], *, named: bool = False) -> list[Path]:
         if "://" not in word and not (word and path.exists()):
             found = [Path(match) for match in sorted(glob.glob(word, recursive=True))]
             found = [each for each in found if not ("**" in word and each.is_dir())]  # what is in it matches, too
+            if gone := [each for each in found if not each.exists()]:
+                log.warning("%s of %s left out, links that lead to nothing, such as %s", len(gone), word, gone[0])
+            found = [each for each in found if each.exists()]
         elif has_address(path) and glob.has_magic(path.name) and not word.startswith("http"):  # "?" is a query there
             found = sorted(path.parent.glob(path.name), key=str)
         if not found:

@@ -109,6 +109,9 @@ class Chosen:
     def __str__(self) -> str:
         return str(self.folder)
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 

@@ -504,6 +504,14 @@ def test_links_may_name_what_pages_were_made_from(tmp_path, suffix):
     assert [link.target for each in documents for link in each.links] == ["deep/b", "a"]
 
 
+@pytest.mark.parametrize("link", ["[[git|https://x.org/g]]", "[[https://x.org/g|git]]"])
+def test_an_address_in_a_wiki_link_leads_there_and_the_other_side_is_shown(tmp_path, link):
+    (tmp_path / "a.md").write_text(f"See {link}.")
+    (tmp_path / "git.md").write_text("Of git, [[a]].")
+    (a, _), *_ = read(tmp_path)
+    assert (a.text, [link_of(link) for link in a.links]) == ("See git.", [("https://x.org/g", "")])
+
+
 def test_a_name_that_ends_so_is_another_name(tmp_path):
     (tmp_path / "Archive.md").write_text("Kept: [[archive.org]], [[archive.md]].")
     (tmp_path / "b.md").write_text("See [[archive.org]].")

@@ -66,6 +66,24 @@ def test_addresses_lead_to_records_that_have_them():
     assert Redirect("https://x.org/a/b", "7") in names
 
 
+def test_addresses_in_markdown_are_as_those_of_records(tmp_path):
+    pages = {
+        "https://www.x.org/docs/a.md": "[b](b.md), [c](../c/), [c](https://x.org/c), [d](/c/d/)",
+        "http://x.org/docs/b.md": "[a](https://x.org/docs/a.md)",
+        "https://x.org/c/": "[a](../docs/a.md), [d](d)",
+        "https://x.org/c/d/": "[c](../), [a](../../docs/a.md)",
+    }
+    lines = [json.dumps({"id": number, "url": url, "text": text}) for number, (url, text) in enumerate(pages.items())]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    store = build_store(tmp_path / "a.jsonl", tmp_path / "s", vocabulary="train:100", options={"markup": "markdown"})
+    assert edges(store) == [
+        *(("0", to) for to in "1223"),
+        ("1", "0"),
+        *(("2", to) for to in "03"),
+        *(("3", to) for to in "02"),
+    ]
+
+
 def test_titles_lead_to_records_of_wikitext():
     made, _ = read(
         "wikitext", ("1", "rome", "'''Rome''' in [[italy|Italy]]s."), ("2", "Sea", "#REDIRECT [[Rome#Port]]")

@@ -74,7 +74,7 @@ UNTOLD = re.compile(
 SAMPLE = 40  # files of a folder that are opened to tell whether they are its documents
 _TEMPLATE = re.compile(  # of Jinja, Liquid, Jekyll, Go, Handlebars
     rb"\{%-?\s*(?:extends|block|include|import|load|layout|render|if|for|macro|set)\b|\A---\s"
-    rb"|\{\{-?\s*(?:(?:define|block|template|partial|range|with|if|end)\b|[.$#>/])"
+    rb"|\{\{-?\s*(?:(?:define|block|template|partial|range|with|if|end)\b|[.$#>/]|content\b|(?:page|site)\.)"
 )
 LONGEST_HEADER = 1 << 20  # bytes in which a file of a tar is described
 NOT_UTF8, LATEST = 0x8000, 63  # a flag of ours, of a name in a zip; the last version that zipfile lists (6.3)

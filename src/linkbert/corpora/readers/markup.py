@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from linkbert.corpora.reader import DOCUMENTS, Record, Shard, Skipped
-from linkbert.corpora.resolve import Place, find_place, names, note_name, note_path, resolve
+from linkbert.corpora.resolve import SOURCE_SUFFIX, Place, find_place, names, note_name, note_path, resolve
 from linkbert.records import Document, Link, Redirect
 
 KINDS = ("html", "markdown", "wikitext", "none")
@@ -98,16 +98,20 @@ def _read_markdown(document: Document, address: str) -> Made:
     from linkbert.corpora.readers.pages import INDEXES
 
     place = find_place("", base=address)
-    own = note_path(f"{place.folder}{address.rpartition('/')[2]}" if place.host else document.id, "")
+    last = address.partition("?")[0].rpartition("/")[2] or "index"
+    own = note_path(f"{place.folder}{last}" if place.host else document.id, "")
     page = read_page(document.text, own)
 
     def lead(link: Link) -> Link:
-        inside = not place.host or "://" in link.target or link.target[:2] == "[["
-        return link if inside else replace(link, target=f"https://{place.host}/{link.target}")
+        if link.target[:2] == "[[" or not (place.host or "://" in link.target):
+            return link
+        to = resolve(link.target if "://" in link.target else f"https://{place.host}/{link.target}", Place())
+        return replace(link, target=to[0]) if to else link
 
     title = page.title if document.title == document.id and page.title else document.title
     folder, _, last = own.rpartition("/")
-    paths = [] if place.host else [own, *[folder or "."] * (last.lower() in INDEXES)]
+    form = resolve(address, Place()) if place.host else None
+    paths = [SOURCE_SUFFIX.sub("", form[0])] if form else [own, *[folder or "."] * (last.lower() in INDEXES)]
     ends = accumulate(reversed(own.split("/")), lambda end, part: f"{part}/{end}")
     called = (note_name(name) for name in (document.id, title, *page.names, *ends) if name[:1] != "/")
     links = tuple(map(lead, page.links))

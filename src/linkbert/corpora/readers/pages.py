@@ -97,7 +97,7 @@ _ADDRESSES = (  # of those that start with letters of their own the search is fa
 _LABELLED = re.compile(r"\[\[([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\|([^\[\]|\n#]++)(?:#[^\[\]|\n]*+)?\]\]")
 _WEB = re.compile(r"(?:https?:)?//(?:www\.)?", re.IGNORECASE)
 _OF_PROGRAM = re.compile(  # of Obsidian, Bear, Logseq, and of Nikola
-    r"(?!https?:)\w[\w+.-]*://(?:[^#]*?[?&](?:file|page|title|name|filepath)=([^&#]+)"
+    r"(?:obsidian|bear|logseq|joplin|craftdocs|link)://(?:[^#]*?[?&](?:file|page|title|name|filepath)=([^&#]+)"
     r"|(?:slug|filename|vault/[^/]+)/([^?#]+))",
     re.IGNORECASE,
 )
@@ -385,6 +385,9 @@ class Pages:
         >>> Pages().find_note("Trees/Oak#Fruit#Acorn", "")
         (('[[trees/oak]]', 'Acorn'), 'Trees/Oak > Fruit > Acorn')
         """
+        for side, other in ((inside.strip(), label.strip()), (label.strip(), inside.strip())):
+            if re.match(r"(?:https?|ftp)://", side):
+                return resolve_in_note(side, ""), other or side
         left, right = inside.partition("#")[0], label.partition("#")[0]
         if right and self.dialect.label_first:  # in a wiki of several people some write it the other way
             leads = self._look_up(left.strip(), page)[0] or "://" in left or left[:1] == "/" or MEDIA.search(left)
