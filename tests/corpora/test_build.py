@@ -1041,6 +1041,14 @@ def test_pages_of_a_mirror_have_any_name(tmp_path):
     }
 
 
+def test_a_page_without_a_telling_name_that_changes_is_noticed(tmp_path):
+    page = tmp_path / "about"
+    page.write_text("<html><body>A page.</body></html>")
+    before = build._dates_of(tmp_path, "html")
+    os.utime(page, (1, 1))
+    assert build._dates_of(tmp_path, "html") != before
+
+
 def test_templates_and_tables_of_data_do_not_decide_what_a_folder_is(tmp_path, caplog):
     files = {**NOTES, **{f"theme/{number}.html": "{% extends 'base' %}<p>{{ page }}</p>" for number in range(9)}}
     assert find_reader(write_site(tmp_path / "templates", files)) == "markdown"

@@ -1420,6 +1420,8 @@ def test_what_has_no_title_shows_its_name(tmp_path):
         tmp_path, {"a.md": "See <doc:Sub/gone>, <xref:System.String>, [AUTOTITLE](/gone), <https://x.org/>."}
     )
     assert found["a"].text == "See gone, String, , https://x.org/."
+    found = read_tree(tmp_path, {"a.md": "See <doc:Far-away>, <xref:api.read-only>."})
+    assert found["a"].text == "See Far away, read-only."
 
 
 def test_references_of_documenter_lead_to_headings_and_to_what_pages_are_about(tmp_path):

@@ -37,11 +37,10 @@ from linkbert.corpora.reader import (
     load_reader,
     make_options,
 )
-from linkbert.corpora.sources import choose, find_reader, is_tree, plain_name, plan_source, read_shard, walk_folder
+from linkbert.corpora.sources import choose, find_reader, is_tree, may_be_read, plan_source, read_shard, walk_folder
 from linkbert.corpora.store import DROPPED, Store, querying, read_counters, shard_files, shard_path, write_shard
 from linkbert.files import (
     STORE_FORMAT,
-    Chosen,
     has_address,
     read_json,
     remove,
@@ -229,8 +228,7 @@ def _dates_of(path: Path, reader: str) -> str:
         elif path.is_dir():
             row = load_reader(reader)
             for file in walk_folder(path):
-                ends = isinstance(path, Chosen) or plain_name(file.name).lower().endswith(row.suffixes + row.inside)
-                if not file.cause and ends:
+                if not file.cause and may_be_read(path, file.name, row):
                     dates.append((file.name, file.size, (path / file.name).stat().st_mtime_ns))
         else:
             dates = [path.stat().st_size, path.stat().st_mtime_ns]

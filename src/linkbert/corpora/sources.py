@@ -184,9 +184,6 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
     def tells(name: str) -> bool:
         return PurePosixPath(name).name in row.settings
 
-    def may_be(name: str) -> bool:
-        return bool(row.head) and UNTOLD.search(name) is not None
-
     def add_faults(shard: Shard) -> Shard:
         shard = replace(shard, faults=(*faults, *shard.faults), others=dict(others))
         faults.clear()
@@ -195,10 +192,9 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
 
     largest = _largest(row, options) if row.read_file else LARGEST
     alone = File(path.name, size=1, position=0 if tree else source_size(path))
-    for file in (
-        list_files(path, lambda name: wanted(name) or tells(name) or may_be(name), largest) if tree else [alone]
-    ):
-        is_page = wanted(file.name) or (may_be(file.name) and _is_page(file, path, row))
+    asked = lambda name: tells(name) or may_be_read(path, name, row)  # noqa: E731
+    for file in list_files(path, asked, largest) if tree else [alone]:
+        is_page = wanted(file.name) or (_may_be_page(file.name, row) and _is_page(file, path, row))
         if file.cause == LINK and file.leads_to and row.called:
             links.append((file.name.rstrip("/"), file.leads_to))
         elif file.cause != CUT and not file.name.endswith("/") and not is_page:
@@ -237,6 +233,17 @@ def _plan_tree(path: Path, row: Reader, options: Any, unread: dict[str, bytes]) 
         raise ValueError(f"{path} has no file that ends in {', '.join(suffixes)}: it holds {there or 'no file'}{way}")
     if files or faults or others or also:
         yield add_faults(Shard("" if row.plan else str(path), start, stop, extra=tuple(files), also=also))
+
+
+def may_be_read(tree: Path, name: str, row: Reader) -> bool:
+    """Return whether a file of a tree may be a document of a reader, by its name: of chosen files any may."""
+    ends = plain_name(name).lower().endswith(row.suffixes + row.inside)
+    return ends or isinstance(tree, Chosen) or _may_be_page(name, row)
+
+
+def _may_be_page(name: str, row: Reader) -> bool:
+    """Return whether a file's name does not tell that it is none of a reader that knows its files by their heads."""
+    return bool(row.head) and UNTOLD.search(name) is not None
 
 
 def _is_page(file: File, tree: Path, row: Reader) -> bool:
@@ -663,7 +670,7 @@ def _find_in_tree(path: Path, readers: dict[str, Reader]) -> str:
     groups: dict[str, list[File]] = {}  # by suffix
     count, size, kinds = Counter[str](), Counter[str](), dict[str, list[str]]()
     for file in (each for each in first if not each.cause):
-        pages = [name for name, row in readers.items() if row.head and UNTOLD.search(file.name)]
+        pages = [name for name, row in readers.items() if _may_be_page(file.name, row)]
         if reader := next((name for name in pages if _is_page(file, path, readers[name])), ""):
             count[reader] += 1
             kinds.setdefault(reader, [])

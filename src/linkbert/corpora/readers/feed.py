@@ -10,7 +10,7 @@ from html.entities import html5
 from typing import Any
 
 from linkbert.corpora.reader import CUT, NoOptions, Reader, Record, Skipped
-from linkbert.corpora.readers import html
+from linkbert.corpora.readers import html, markup
 from linkbert.corpora.readers.papers import XML
 from linkbert.corpora.resolve import Place, resolve
 from linkbert.records import Document, Link, Redirect
@@ -76,7 +76,7 @@ def _read_post(item: Any, where: str, skipped: Skipped) -> Iterator[Record]:
     if not html.is_bounded(body):
         skipped.note(html.NESTED, where)
     elif not (page := html.parse(body)) or not page.text:
-        skipped.note("document without text", where, id_, *others)
+        skipped.note(markup.NO_TEXT, where, id_, *others)
     else:
         base = element.get("{http://www.w3.org/XML/1998/namespace}base") or (addresses or [""])[0]
         folder = base.partition("://")[2].partition("/")[2].rpartition("/")

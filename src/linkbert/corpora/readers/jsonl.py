@@ -22,6 +22,7 @@ from linkbert.corpora.reader import CUT, DOCUMENTS, FaultError, Reader, Record, 
 from linkbert.corpora.readers import markup, wikipedia
 from linkbert.corpora.readers.streams import (
     LARGEST_HELP,
+    NO_OBJECT,
     OBJECTS,
     TOO_LARGE,
     check_largest,
@@ -119,11 +120,10 @@ def column_of(path: str, names: Sequence[str]) -> str:
 
 def plan(path: Path, options: Lines) -> Iterator[Shard]:
     """Cut a file into runs of whole lines of about SHARD_BYTES, decompressed; so an array, and objects over lines."""
-    if DOCUMENTS.fullmatch(path.name):  # those were in memory already
-        yield from (shard for shard in cut_stream(path, b"\n", SHARD_BYTES, sys.maxsize) if shard.data or shard.faults)
-        return
-    head = next(decompressed_blocks(path), (b"", 0))[0].removeprefix(codecs.BOM_UTF8)
-    largest, several = options.largest << 20, _OVER_LINES.match(head) or _is_run_on(head, path)
+    ours = DOCUMENTS.fullmatch(path.name)  # those were in memory already
+    largest = sys.maxsize if ours else options.largest << 20
+    head = b"" if ours else next(decompressed_blocks(path), (b"", 0))[0].removeprefix(codecs.BOM_UTF8)
+    several = _OVER_LINES.match(head) or _is_run_on(head, path)
     shards = cut_values(path, SHARD_BYTES, largest) if several else cut_stream(path, b"\n", SHARD_BYTES, largest)
     for shard in shards:
         if ".json" in path.suffixes and shard.first_line == 1:  # which may be anything
@@ -143,28 +143,33 @@ def _is_run_on(head: bytes, path: Path) -> bool:
 
 def _check_keys(shard: Shard, columns: dict[str, str]) -> None:
     """Refuse a file of which no object among the first has an id and a text."""
-    found, lines = list[str](), [line for line in (shard.data or b"").split(b"\n") if line.strip()]
+    lines, first = [line for line in (shard.data or b"").split(b"\n") if line.strip()], None
     for line in lines[:LOOKED_AT]:
         with suppress(ValueError):
             record = load_json(line.decode(errors="replace"), Skipped(), "")
-            made = select(record, columns) if columns and isinstance(record, dict) else record
-            if not isinstance(made, dict) or wikipedia.find_form(made) or {"redirect", *EDGE} & {*made}:
+            if not isinstance(record, dict) or _is_own(select(record, columns) if columns else record):
                 return
-            if all(made.get(key) is not None for key in ("id", "text")):
-                return
-            lists = (
-                key
-                for key, value in record.items()
-                if isinstance(value, list) and isinstance(next(iter(value), 0), dict)
-            )
-            inside = next(lists, "") if len(lines) == 1 and len(record) <= WRAPPED else ""
-            several = len(record) > 1 and all(isinstance(value, dict) for value in record.values())
-            way = f"jq -c '.{inside}[]' makes lines of its {inside}" if inside else "say --columns id=KEY,text=KEY"
-            way = "jq -c 'to_entries[] | .value + {id: .key}' makes lines of it" if several else way
-            found = found or [f"{', '.join(record) or 'no key':.200}: {way}"]
-    if found:
+            first = record if first is None else first
+    if first is not None:
         said = f"{shard.path} has no objects with {' and '.join(columns.get(key, key) for key in ('id', 'text'))}"
-        raise FaultError(NO_COLUMN, f"{said}, but {found[0]}")
+        way = _find_way(first, alone=len(lines) == 1)
+        raise FaultError(NO_COLUMN, f"{said}, but {', '.join(first) or 'no key':.200}: {way}")
+
+
+def _is_own(record: dict[str, Any]) -> bool:
+    """Return whether an object is a document, or another that is read or counted as what it is."""
+    other = wikipedia.find_form(record) or {"redirect", *EDGE} & {*record}
+    return bool(other) or (record.get("id") is not None and record.get("text") is not None)
+
+
+def _find_way(record: dict[str, Any], *, alone: bool) -> str:
+    """Say how documents are read that stand deeper in an object, which may be `alone` in its file."""
+    if len(record) > 1 and all(isinstance(value, dict) for value in record.values()):
+        return "jq -c 'to_entries[] | .value + {id: .key}' makes lines of it"
+    for key, value in record.items() if alone and len(record) <= WRAPPED else ():
+        if isinstance(value, list) and isinstance(next(iter(value), 0), dict):
+            return f"jq -c '.{key}[]' makes lines of its {key}"
+    return "say --columns id=KEY,text=KEY"
 
 
 @markup.telling
@@ -172,14 +177,14 @@ def read(shard: Shard, options: Options, skipped: Skipped) -> Iterator[Record]:
     """Read the Documents of a shard; `skipped` counts lines and links that are not as they should be."""
     columns, name = parse_columns(options.columns), PurePosixPath(shard.path).name
     ours = DOCUMENTS.fullmatch(name)
-    kind = "object" if (made_lines := shard.extra == OBJECTS) else "line"
+    kind = "object" if (of_objects := shard.extra == OBJECTS) else "line"
     for number, line, last in number_lines(shard):
         where = f"documents[{number - 1}]" if ours else f"{name} {kind} {number}"
         try:
             record = load_json(decode_utf8(line, skipped, where), skipped, where)
         except ValueError as error:
-            cause = getattr(error, "cause", CUT if last and not made_lines else "not JSON")
-            skipped.note(cause, where + ONE_EACH * (number == 1 and not made_lines))
+            cause = getattr(error, "cause", CUT if last and not of_objects else "not JSON")
+            skipped.note(cause, where + ONE_EACH * (number == 1 and not of_objects))
             continue
         if ours and isinstance(record, dict):
             where += f" (id {record.get('id')!r:.80})"
@@ -333,7 +338,7 @@ def make_record(
 
 def _fault(record: Any) -> str:
     if not isinstance(record, dict):
-        return "not an object"
+        return NO_OBJECT
     id_, text, sections = record.get("id"), record.get("text"), record.get("sections") or []
     faults = {
         "no id": id_ is None or id_ == "" or id_ != id_,  # what pandas writes for nothing is not equal to itself

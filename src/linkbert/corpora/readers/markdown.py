@@ -387,10 +387,8 @@ def _write_inline(content: str, env: dict[str, Any], writer: Writer, *, breaks: 
                 case "text" if pages.shown and writer.open and token.content[:8] == "project:":
                     pass  # an address in "<>"
                 case "text" if writer.open and (found := _TITLE.match(token.content)):
-                    to = writer.open[-1][2] or ("", "")
-                    writer.add(
-                        pages.titles.get(to[0]) or (found[1] or found[2] or "").replace("-", " " * bool(found[1]))
-                    )
+                    there = (writer.open[-1][2] or ("",))[0]
+                    writer.add(pages.titles.get(there) or (found[1] or "").replace("-", " ") or found[2] or "")
                 case "text" | "text_special" | "code_inline":
                     writer.add(token.content)
                 case "softbreak":

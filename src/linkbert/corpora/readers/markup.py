@@ -75,7 +75,8 @@ def read_marked(document: Document, kind: str, url: object, where: str, skipped:
         return
     if isinstance(made, Document):
         beside = (replace(link, start=-1, end=-1) for link in document.links)
-        made = replace(made, links=(*made.links, *beside))
+        title = made.title if made.title and document.title == document.id else document.title
+        made = replace(made, title=title, links=(*made.links, *beside))
     yield made
     form = resolve(address, Place()) if address else None
     called = dict.fromkeys((form[0] if form else "", *names(document.id), *others))
@@ -89,8 +90,7 @@ def _read_html(document: Document, address: str) -> Made:
     if not (page := html.parse(document.text)):
         return None, ()
     links = tuple(Link(start, end, *to) for start, end, href in page.links if (to := resolve(href, place)))
-    title = page.title if document.title == document.id and page.title else document.title
-    return replace(document, title=title, text=page.text, links=links, sections=page.sections), ()
+    return replace(document, title=page.title, text=page.text, links=links, sections=page.sections), ()
 
 
 def _read_markdown(document: Document, address: str) -> Made:
@@ -108,14 +108,14 @@ def _read_markdown(document: Document, address: str) -> Made:
         to = resolve(link.target if "://" in link.target else f"https://{place.host}/{link.target}", Place())
         return replace(link, target=to[0]) if to else link
 
-    title = page.title if document.title == document.id and page.title else document.title
+    links = tuple(map(lead, page.links))
     folder, _, last = own.rpartition("/")
     form = resolve(address, Place()) if place.host else None
     paths = [SOURCE_SUFFIX.sub("", form[0])] if form else [own, *[folder or "."] * (last.lower() in INDEXES)]
     ends = accumulate(reversed(own.split("/")), lambda end, part: f"{part}/{end}")
-    called = (note_name(name) for name in (document.id, title, *page.names, *ends) if name[:1] != "/")
-    links = tuple(map(lead, page.links))
-    return replace(document, title=title, text=page.text, links=links, sections=page.sections), [*paths, *called]
+    called = (note_name(name) for name in (document.id, document.title, *page.names, *ends) if name[:1] != "/")
+    made = replace(document, title=page.title, text=page.text, links=links, sections=page.sections)
+    return made, [*paths, *called]
 
 
 def _read_wikitext(document: Document, address: str) -> Made:

@@ -465,12 +465,12 @@ def read_text(name: str, data: bytes, skipped: Skipped) -> str:
     if not name.lower().endswith(".ipynb"):
         return text
     try:
-        book = json.loads(text)
-        sheets = [book, *book.get("worksheets", ())]
-        cells = [cell for sheet in sheets for cell in sheet.get("cells", ())]
-        marks = {"markdown": lambda _: "", "heading": lambda cell: "#" * cell.get("level", 1) + " "}
-        kinds = [(marks[cell["cell_type"]], cell) for cell in cells if cell["cell_type"] in marks]
-        return "\n\n".join(mark(cell) + "".join(cell["source"]) for mark, cell in kinds)
+        book, parts = json.loads(text), list[str]()
+        for cell in (cell for sheet in (book, *book.get("worksheets", ())) for cell in sheet.get("cells", ())):
+            if (kind := cell["cell_type"]) in ("markdown", "heading"):
+                mark = "#" * cell.get("level", 1) + " " if kind == "heading" else ""
+                parts.append(mark + "".join(cell["source"]))
+        return "\n\n".join(parts)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         skipped.note(NO_NOTEBOOK, name)
         return ""

@@ -17,6 +17,7 @@ from xml.sax.saxutils import quoteattr
 
 from linkbert.corpora.reader import CUT, Reader, Record, Skipped, option
 from linkbert.corpora.readers.markdown import Writer
+from linkbert.corpora.readers.markup import NO_TEXT
 from linkbert.corpora.readers.papers import XML
 from linkbert.corpora.readers.streams import LARGEST
 from linkbert.corpora.resolve import Place, names, resolve
@@ -226,7 +227,7 @@ def _read_document(node: Any, id_: str, name: str, options: Options, skipped: Sk
     if text:
         yield Document(id_, title or id_, text, placed, sections=sections)
     else:
-        skipped.note("document without text", name, id_)
+        skipped.note(NO_TEXT, name, id_)
 
 
 def _write(node: Any, writer: Writer, links: dict[Any, list[tuple[str, str]]], inline: bool = True) -> None:
